@@ -1,0 +1,247 @@
+import fc from 'fast-check'
+import t from 'tap'
+
+import { formatAddress } from '../net/address.ts'
+import { parseNetworkConfiguration } from './configuration.ts'
+import { CniError } from './errors.ts'
+import { parseTulleConfiguration, refuseUnsupportedArgs, resolverSettings } from './tulle-configuration.ts'
+import type { NetworkConfiguration } from './configuration.ts'
+
+const BASE = { cniVersion: '0.3.0', name: 'azure', type: 'tulle', ipam: { type: 'tulle-ipam' } } as const
+const DELEGATED = { ...BASE, ipam: { type: 'host-local' } } as const
+
+t.test('parseTulleConfiguration() reads the AKS configuration of DESIGN.md, section 3', async t => {
+  const config = parseTulleConfiguration(net({ mode: 'transparent', ipsToRouteViaHost: ['169.254.20.10', 'fd00::a'] }))
+  t.same(config.ipsToRouteViaHost.map(formatAddress), ['169.254.20.10', 'fd00::a'])
+  t.match(config, { mode: 'transparent', ipam: { kind: 'tulle', socketPath: '/run/tulle/ipamd.sock' } })
+})
+
+t.test('parseTulleConfiguration() has defaults for everything but ipam', async t => {
+  const want = {
+    mode: 'transparent',
+    ipsToRouteViaHost: [],
+    ipam: { kind: 'tulle', socketPath: '/run/tulle/ipamd.sock' },
+  }
+  t.strictSame(parseTulleConfiguration(net({})), want)
+  t.strictSame(parseTulleConfiguration(net({ mode: null, mtu: null, ipMasq: null, ipsToRouteViaHost: null })), want)
+})
+
+t.test('parseTulleConfiguration() reads MTU, socket and pool', async t => {
+  const config = parseTulleConfiguration(
+    net({ mtu: 1450, ipMasq: false, ipam: { ...BASE.ipam, socket: '/run/x.sock', pool: 'blue' } }),
+  )
+  t.match(config, { mtuBytes: 1450, ipam: { kind: 'tulle', socketPath: '/run/x.sock', pool: 'blue' } })
+})
+
+t.test('parseTulleConfiguration() leaves the section of another IPAM plugin to that plugin', async t => {
+  const config = parseTulleConfiguration(net({ ipam: { type: 'host-local', socket: 5, pool: 6 } }))
+  t.strictSame(config.ipam, { kind: 'delegated', type: 'host-local' })
+})
+
+const refused = [
+  { name: 'the bridge mode', changes: { mode: 'bridge' }, code: 2, want: /^mode "bridge" is not supported/ },
+  { name: 'masquerading', changes: { ipMasq: true }, code: 2, want: /^ipMasq true is not supported/ },
+  { name: 'a mode that is a number', changes: { mode: 5 }, code: 7, want: /^Cannot use mode 5: want a string$/ },
+  {
+    name: 'ipMasq in words',
+    changes: { ipMasq: 'yes' },
+    code: 7,
+    want: /^Cannot use ipMasq "yes": want true or false$/,
+  },
+  {
+    name: 'too small an MTU',
+    changes: { mtu: 67 },
+    code: 7,
+    want: /^Cannot use mtu 67: want an integer from 68 to 65535$/,
+  },
+  { name: 'too large an MTU', changes: { mtu: 65536 }, code: 7, want: /^Cannot use mtu 65536: want/ },
+  { name: 'an MTU in words', changes: { mtu: '1500' }, code: 7, want: /^Cannot use mtu "1500": want/ },
+  {
+    name: 'an address in place of a list',
+    changes: { ipsToRouteViaHost: '::1' },
+    code: 7,
+    want: /ipsToRouteViaHost "::1": want a list/,
+  },
+  {
+    name: 'a bad address',
+    changes: { ipsToRouteViaHost: ['::1', '10.1'] },
+    code: 7,
+    want: /^ipsToRouteViaHost\[1\]: Cannot parse address "10\.1"/,
+  },
+  { name: 'no ipam', changes: { ipam: null }, code: 7, want: /^ipam is missing: want an object such as/ },
+  {
+    name: 'a relative socket',
+    changes: { ipam: { ...BASE.ipam, socket: 'x' } },
+    code: 7,
+    want: /^Cannot use ipam\.socket "x": want an absolute path/,
+  },
+  { name: 'a socket with NUL', changes: { ipam: { ...BASE.ipam, socket: '/a\0' } }, code: 7, want: /ipam\.socket/ },
+  {
+    name: 'a socket of 108 bytes',
+    changes: { ipam: { ...BASE.ipam, socket: `/é${'s'.repeat(105)}` } },
+    code: 7,
+    want: /at most 107 bytes/,
+  },
+  {
+    name: 'an empty pool',
+    changes: { ipam: { ...BASE.ipam, pool: '' } },
+    code: 7,
+    want: /^Cannot use ipam\.pool "": want the name of a pool$/,
+  },
+  {
+    name: 'a pool that is a list',
+    changes: { ipam: { ...BASE.ipam, pool: [] } },
+    code: 7,
+    want: /^Cannot use ipam\.pool \[\]: want a string$/,
+  },
+] as const
+
+for (const c of refused) {
+  t.test(`parseTulleConfiguration() refuses ${c.name} with code ${c.code} (${c.code === 2 ? 'C6' : 'C7'})`, async t => {
+    t.throws(() => parseTulleConfiguration(net(c.changes)), { name: 'CniError', code: c.code, message: c.want })
+  })
+}
+
+const capabilities = [
+  { key: 'portMappings', value: [{ hostPort: 80, containerPort: 80 }] },
+  { key: 'bandwidth', value: { ingressRate: 1000 } },
+  { key: 'mac', value: '02:00:00:00:00:01' },
+  { key: 'aliases', value: ['web'] },
+  { key: 'infinibandGUID', value: 'c2:11' },
+  { key: 'deviceID', value: '0000:03:02.0' },
+  { key: 'ips', value: ['10.0.0.1'], isForIpam: true },
+  { key: 'ipRanges', value: [[{ subnet: '10.0.0.0/8' }]], isForIpam: true },
+] as const
+
+for (const c of capabilities) {
+  t.test(
+    `parseTulleConfiguration() refuses the capability ${c.key} by name with code 2, but not when it asks for nothing`,
+    async t => {
+      t.throws(() => parseTulleConfiguration(net({ runtimeConfig: { [c.key]: c.value } })), {
+        code: 2,
+        message: new RegExp(`^runtimeConfig\\.${c.key} .* is not supported by this version`),
+      })
+      for (const nothing of [null, [], {}, '', [[]], { ingressRate: 0, egressRate: 0 }]) {
+        t.doesNotThrow(
+          () => parseTulleConfiguration(net({ runtimeConfig: { [c.key]: nothing } })),
+          JSON.stringify(nothing),
+        )
+      }
+    },
+  )
+
+  t.test(
+    `parseTulleConfiguration() ${'isForIpam' in c ? 'leaves' : 'does not leave'} ${c.key} to a delegated IPAM plugin`,
+    async t => {
+      const read = () => parseTulleConfiguration(net({ ...DELEGATED, runtimeConfig: { [c.key]: c.value } }))
+      if ('isForIpam' in c) t.doesNotThrow(read)
+      else t.throws(read, { code: 2 })
+    },
+  )
+}
+
+t.test('parseTulleConfiguration() tolerates what containerd sends beside', async t => {
+  const runtimeConfig = {
+    'io.kubernetes.cri.pod-annotations': { a: 'b' },
+    cgroupPath: '/kubepods/x',
+    dns: { servers: ['10.96.0.10'] },
+  }
+  t.doesNotThrow(() => parseTulleConfiguration(net({ runtimeConfig })))
+})
+
+t.test('parseTulleConfiguration() refuses nothing for DEL, and falls back to defaults (D6)', async t => {
+  const want = {
+    mode: 'transparent',
+    ipsToRouteViaHost: [],
+    ipam: { kind: 'tulle', socketPath: '/run/tulle/ipamd.sock' },
+  }
+  for (const c of refused) {
+    const config = lenientNet(c.changes)
+    t.strictSame(parseTulleConfiguration(config, { lenient: true }), want, c.name)
+  }
+  for (const { key, value } of capabilities) {
+    t.strictSame(parseTulleConfiguration(lenientNet({ runtimeConfig: { [key]: value } }), { lenient: true }), want, key)
+  }
+})
+
+t.test('parseTulleConfiguration() knows for DEL who leased', async t => {
+  const socket = { ...BASE.ipam, socket: '/run/x.sock', pool: 5 }
+  t.match(parseTulleConfiguration(lenientNet({ mode: 'bridge', ipam: socket }), { lenient: true }), {
+    ipam: { socketPath: '/run/x.sock' },
+  })
+  t.match(parseTulleConfiguration(lenientNet({ ...DELEGATED, mtu: 1 }), { lenient: true }), {
+    ipam: { type: 'host-local' },
+  })
+})
+
+t.test('refuseUnsupportedArgs() refuses a requested address by name with code 2 (C6, E8)', async t => {
+  const asking = net({ args: { cni: { ips: ['10.0.0.1'] } } })
+  t.throws(() => refuseUnsupportedArgs(asking, {}), {
+    code: 2,
+    message: /^args\.cni\.ips \["10\.0\.0\.1"\] is not supported/,
+  })
+  t.throws(() => refuseUnsupportedArgs(net({}), { ip: '10.0.0.1' }), {
+    code: 2,
+    message: /^IP in CNI_ARGS "10\.0\.0\.1" is not/,
+  })
+  t.throws(() => refuseUnsupportedArgs(net({ args: { cni: [] } }), {}), {
+    code: 7,
+    message: /^Cannot use args\.cni \[\]: want an object$/,
+  })
+})
+
+t.test(
+  'refuseUnsupportedArgs() tolerates labels, an empty list, and what a delegated IPAM plugin answers for',
+  async t => {
+    t.doesNotThrow(() =>
+      refuseUnsupportedArgs(net({ args: { cni: { labels: [{ key: 'a', value: 'b' }], ips: [] } } }), {}),
+    )
+    t.doesNotThrow(() =>
+      refuseUnsupportedArgs(net({ ...DELEGATED, args: { cni: { ips: ['10.0.0.1'] } } }), { ip: '10.0.0.1' }),
+    )
+  },
+)
+
+t.test('resolverSettings() prefers what the runtime asks for this pod, member by member (A7, E8)', async t => {
+  const dns = { nameservers: ['1.1.1.1'], domain: 'example' }
+  t.same(resolverSettings(net({})), {})
+  t.same(resolverSettings(net({ dns })), dns)
+  const runtimeConfig = { dns: { servers: ['10.96.0.10'], searches: ['svc'], options: ['ndots:5'] } }
+  const want = { nameservers: ['10.96.0.10'], domain: 'example', search: ['svc'], options: ['ndots:5'] }
+  t.same(resolverSettings(net({ dns, runtimeConfig })), want)
+  t.throws(() => resolverSettings(net({ runtimeConfig: { dns: { servers: 'x' } } })), {
+    code: 7,
+    message: /runtimeConfig\.dns\.servers "x"/,
+  })
+})
+
+t.test('parseTulleConfiguration() throws nothing but CniError, and nothing at all when lenient', async t => {
+  const key = fc.constantFrom('mode', 'mtu', 'ipMasq', 'ipsToRouteViaHost', 'ipam', 'runtimeConfig', 'args')
+  const value = fc.oneof(
+    fc.jsonValue(),
+    fc.dictionary(fc.constantFrom('type', 'socket', 'pool', 'cni'), fc.jsonValue()),
+  )
+  fc.assert(
+    fc.property(fc.dictionary(key, value), changes => {
+      parseTulleConfiguration(lenientNet(changes), { lenient: true })
+      try {
+        const config = net(changes)
+        parseTulleConfiguration(config)
+        refuseUnsupportedArgs(config, {})
+        return true
+      } catch (error) {
+        return error instanceof CniError
+      }
+    }),
+    { numRuns: 500 },
+  )
+  t.pass()
+})
+
+function net(changes: object): NetworkConfiguration {
+  return parseNetworkConfiguration(JSON.stringify({ ...BASE, ...changes }))
+}
+
+function lenientNet(changes: object): NetworkConfiguration {
+  return parseNetworkConfiguration(JSON.stringify({ ...BASE, ...changes }), { lenient: true })
+}

@@ -1,0 +1,180 @@
+import { parseAddress } from '../net/address.ts'
+import { parseDnsCapability } from './dns.ts'
+import { CniError, ErrorCode } from './errors.ts'
+import {
+  member,
+  optionalBoolean,
+  optionalInteger,
+  optionalSection,
+  optionalString,
+  optionalStrings,
+  parseAt,
+  pathOf,
+  quoteJson,
+  refusal,
+  rootSection,
+} from './json.ts'
+import type { Address } from '../net/address.ts'
+import type { CniArgs } from './cni-args.ts'
+import type { NetworkConfiguration } from './configuration.ts'
+import type { Dns } from './dns.ts'
+import type { JsonValue, Section } from './json.ts'
+
+/** Where ipamd listens when `ipam.socket` does not say otherwise. */
+export const DEFAULT_SOCKET_PATH = '/run/tulle/ipamd.sock'
+
+/** The `ipam.type` that is served by ipamd without executing a plugin. */
+export const OWN_IPAM_TYPE = 'tulle-ipam'
+
+/** sun_path has 108 bytes, and its last byte is NUL. */
+const MAX_SOCKET_PATH_BYTES = 107
+
+/** RFC 791 demands 68 of every IPv4 link; a link's MTU in IPv4 cannot be larger than a datagram. */
+const MTU_BOUNDS = { min: 68, max: 65535 } as const
+
+/** Our own part of the plugin configuration object. */
+export interface TulleConfiguration {
+  readonly mode: 'transparent'
+  /** Undefined: as the device has that the node's default route uses. */
+  readonly mtuBytes?: number
+  readonly ipsToRouteViaHost: readonly Address[]
+  readonly ipam: IpamChoice
+}
+
+/** Who leases addresses: ipamd, over its socket, or another plugin, executed from CNI_PATH. */
+export type IpamChoice =
+  | { readonly kind: 'tulle'; readonly socketPath: string; readonly pool?: string }
+  | { readonly kind: 'delegated'; readonly type: string }
+
+/** Capabilities of CNI CONVENTIONS.md that this version does not offer, whoever leases addresses. */
+const REFUSED_CAPABILITIES = ['aliases', 'bandwidth', 'deviceID', 'infinibandGUID', 'mac', 'portMappings'] as const
+
+/** Capabilities that ask for addresses. A delegated IPAM plugin answers for them; ipamd cannot yet. */
+const REFUSED_IPAM_CAPABILITIES = ['ipRanges', 'ips'] as const
+
+/**
+ * Reads the fields that are ours, and refuses by name what this version does not build. Other keys are tolerated.
+ *
+ * With `lenient` nothing is refused, and a value that cannot be used counts as missing: what ADD did under an older
+ * configuration has to come off under this one (checklist D6).
+ *
+ * @throws {CniError} code 2 for a value that is not supported, with key and value (checklist C6); code 7 for one that is
+ *   wrong, with path, value and what is wanted (C7).
+ */
+export function parseTulleConfiguration(
+  net: NetworkConfiguration,
+  options: { readonly lenient?: boolean } = {},
+): TulleConfiguration {
+  if (options.lenient) return parseLeniently(net)
+  const root = rootSection(net.raw)
+  refuseUnsupportedValues(root)
+  refuseCapabilities(net)
+  const mtuBytes = optionalInteger(root, 'mtu', MTU_BOUNDS)
+  return {
+    mode: 'transparent',
+    ...(mtuBytes === undefined ? {} : { mtuBytes }),
+    ipsToRouteViaHost: parseIpsToRouteViaHost(root),
+    ipam: parseIpamChoice(net, root),
+  }
+}
+
+/**
+ * Refuses the conventions that ask for something by `args` or CNI_ARGS that this version does not do: `args.cni.ips` and
+ * IP, unless a delegated IPAM plugin answers for them.
+ *
+ * @throws {CniError} code 2 with key and value.
+ */
+export function refuseUnsupportedArgs(net: NetworkConfiguration, args: CniArgs): void {
+  if (isDelegated(net)) return
+  const conventions = optionalSection({ ...rootSection(net.args), path: 'args' }, 'cni')
+  const ips = conventions && member(conventions, 'ips')
+  if (ips !== undefined && !isEmpty(ips)) throw unsupported('args.cni.ips', ips, 'leave it out')
+  // A requested address in CNI_ARGS is refused whether or not args.cni.ips stands beside it (checklist E8): both are.
+  if (args.ip !== undefined) throw unsupported('IP in CNI_ARGS', args.ip, 'leave it out')
+}
+
+/**
+ * The resolver settings for the result: the runtime's for this pod (capability "dns"), or else the configuration's
+ * (checklist A7, E8).
+ *
+ * @throws {CniError} code 7 when runtimeConfig.dns cannot be read.
+ */
+export function resolverSettings(net: NetworkConfiguration): Dns {
+  const asked = parseDnsCapability({ ...rootSection(net.runtimeConfig), path: 'runtimeConfig' })
+  return { ...net.dns, ...asked }
+}
+
+function refuseUnsupportedValues(root: Section): void {
+  const mode = optionalString(root, 'mode')
+  if (mode !== undefined && mode !== 'transparent') throw unsupported('mode', mode, 'want "transparent"')
+  if (optionalBoolean(root, 'ipMasq')) throw unsupported('ipMasq', true, 'want false, or leave it out')
+}
+
+function refuseCapabilities(net: NetworkConfiguration): void {
+  const section = { ...rootSection(net.runtimeConfig), path: 'runtimeConfig' }
+  for (const key of [...REFUSED_CAPABILITIES, ...(isDelegated(net) ? [] : REFUSED_IPAM_CAPABILITIES)]) {
+    const value = member(section, key)
+    if (value !== undefined && !isEmpty(value))
+      throw unsupported(pathOf(section, key), value, 'leave the capability out')
+  }
+}
+
+function parseIpsToRouteViaHost(root: Section): readonly Address[] {
+  return (optionalStrings(root, 'ipsToRouteViaHost') ?? []).map((text, index) =>
+    parseAt({ path: `ipsToRouteViaHost[${index}]`, code: root.code }, () => parseAddress(text)),
+  )
+}
+
+function parseIpamChoice(net: NetworkConfiguration, root: Section): IpamChoice {
+  if (net.ipam === undefined) throw refusal(root, 'ipam', `an object such as {"type": "${OWN_IPAM_TYPE}"}`)
+  if (isDelegated(net)) return { kind: 'delegated', type: net.ipam.type }
+  const section = ipamSection(net)
+  const pool = optionalString(section, 'pool')
+  if (pool === '') throw refusal(section, 'pool', 'the name of a pool')
+  return { kind: 'tulle', socketPath: parseSocketPath(section), ...(pool === undefined ? {} : { pool }) }
+}
+
+function parseSocketPath(section: Section): string {
+  if (member(section, 'socket') === undefined) return DEFAULT_SOCKET_PATH
+  const path = usableSocketPath(section)
+  if (path !== undefined) return path
+  throw refusal(section, 'socket', `an absolute path of at most ${MAX_SOCKET_PATH_BYTES} bytes`)
+}
+
+/** The path at `socket`, or undefined when a Unix socket cannot have it. */
+function usableSocketPath(section: Section): string | undefined {
+  const path = member(section, 'socket')
+  if (typeof path !== 'string' || !path.startsWith('/') || path.includes('\0') || !path.isWellFormed()) return undefined
+  return new TextEncoder().encode(path).length <= MAX_SOCKET_PATH_BYTES ? path : undefined
+}
+
+/** Of our fields, DEL and GC need only to know who leases: a pool and the rest are not looked at. */
+function parseLeniently(net: NetworkConfiguration): TulleConfiguration {
+  const ipam: IpamChoice = isDelegated(net)
+    ? { kind: 'delegated', type: net.ipam.type }
+    : { kind: 'tulle', socketPath: usableSocketPath(ipamSection(net)) ?? DEFAULT_SOCKET_PATH }
+  return { mode: 'transparent', ipsToRouteViaHost: [], ipam }
+}
+
+function ipamSection(net: NetworkConfiguration): Section {
+  return { ...rootSection(net.ipam?.raw ?? {}), path: 'ipam' }
+}
+
+function isDelegated(
+  net: NetworkConfiguration,
+): net is NetworkConfiguration & Pick<Required<NetworkConfiguration>, 'ipam'> {
+  return net.ipam !== undefined && net.ipam.type !== OWN_IPAM_TYPE
+}
+
+/** Whether a value asks for nothing: null, false, 0, "", or a list or object with nothing else in it. */
+function isEmpty(value: JsonValue): boolean {
+  if (typeof value !== 'object' || value === null) return !value
+  return Object.values<JsonValue>(value).every(isEmpty)
+}
+
+function unsupported(path: string, value: JsonValue, wanted: string): CniError {
+  return new CniError(
+    ErrorCode.unsupportedField,
+    `${path} ${quoteJson(value)} is not supported by this version: ${wanted}`,
+  )
+}
