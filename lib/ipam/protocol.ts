@@ -1,0 +1,281 @@
+import { formatAddress, parseAddress, type Address } from '../net/address.ts'
+import { parsePrefix, formatPrefix, type Prefix } from '../net/prefix.ts'
+import { quoteText } from '../net/quote-text.ts'
+import { checkCniName, type AttachmentKey } from './attachment.ts'
+import { Fields, parsedAt } from './fields.ts'
+import { attachmentFromWire, attachmentToWire, leaseFromWire, leaseToWire, type Lease } from './lease.ts'
+import { ParseError } from '../net/parse-error.ts'
+import { parseIfName } from '../net/if-name.ts'
+
+/*
+ * What goes over ipamd's Unix socket: HTTP/1.1 with JSON bodies. Refusals are problem documents (errors.ts).
+ *
+ * Requests are read strictly: an unknown member is refused, because the daemon must not drop something that the caller
+ * relied on. Replies are read leniently: an unknown member comes from a newer daemon. All parse functions throw ParseError
+ * with the path, the value and what was wanted.
+ */
+
+/** Paths of the API. */
+export const PATHS = {
+  leases: '/v1/leases',
+  release: '/v1/leases/release',
+  collect: '/v1/leases/collect',
+  pools: '/v1/pools',
+  status: '/v1/status',
+  health: '/healthz',
+} as const
+
+/** Largest request body that ipamd reads. */
+export const MAX_BODY_BYTES = 64 * 1024
+
+/** The Kubernetes pod that an attachment belongs to, for people who read leases; no decision rests on it. */
+export interface PodReference {
+  readonly namespace: string
+  readonly name: string
+  readonly uid?: string | undefined
+}
+
+/** POST /v1/leases: an address of each family of the pool, or none. The same attachment gets the same lease again. */
+export interface AllocateRequest {
+  readonly attachment: AttachmentKey
+  /** Absent: the first pool that ipamd has. */
+  readonly pool?: string | undefined
+  /** After this moment nothing is allocated any more. */
+  readonly deadlineUnixMs?: number | undefined
+  readonly pod?: PodReference | undefined
+}
+
+export interface AllocateReply {
+  readonly lease: Lease
+  /** False when the attachment held the lease already. */
+  readonly isNew: boolean
+}
+
+/** POST /v1/leases/release. When `addresses` is given and is not exactly what the lease has, nothing is freed. */
+export interface ReleaseRequest {
+  readonly attachment: AttachmentKey
+  readonly addresses?: readonly Address[] | undefined
+}
+
+export interface ReleaseReply {
+  /** False when the attachment has no lease, or has other addresses than those named. */
+  readonly released: boolean
+}
+
+/** POST /v1/leases/collect: frees every lease of `network` whose attachment is not in `valid` (checklist G1, G7). */
+export interface CollectRequest {
+  readonly network: string
+  readonly valid: readonly { readonly containerId: string; readonly ifName: string }[]
+}
+
+export interface CollectReply {
+  readonly released: readonly AttachmentKey[]
+}
+
+/** GET /v1/leases: the leases that match every part that is given. */
+export interface LeaseFilter {
+  readonly network?: string | undefined
+  readonly containerId?: string | undefined
+  readonly ifName?: string | undefined
+}
+
+export interface LeasesReply {
+  readonly leases: readonly Lease[]
+}
+
+/** GET /v1/pools. */
+export interface PoolReport {
+  readonly name: string
+  readonly prefixes: readonly Prefix[]
+  readonly blocks: readonly { readonly prefix: Prefix }[]
+  /** Leases, each of one address of each family. */
+  readonly leased: number
+  /** Addresses that were released too short a time ago, in the family that has more of them. */
+  readonly cooling: number
+  /** How many leases the pool could hold. */
+  readonly capacity: bigint
+}
+
+export interface PoolsReply {
+  readonly pools: readonly PoolReport[]
+}
+
+export function allocateRequestToWire(request: AllocateRequest): object {
+  return { ...request, attachment: attachmentToWire(request.attachment) }
+}
+
+export function parseAllocateRequest(value: unknown): AllocateRequest {
+  const fields = Fields.of(value, 'request').only(['attachment', 'pool', 'deadlineUnixMs', 'pod'])
+  return {
+    attachment: strictAttachment(fields.object('attachment')),
+    pool: fields.optionalString('pool'),
+    deadlineUnixMs: fields.optionalCount('deadlineUnixMs'),
+    pod: optionalPod(fields.optionalObject('pod')),
+  }
+}
+
+export function allocateReplyToWire(reply: AllocateReply): object {
+  return { lease: leaseToWire(reply.lease), isNew: reply.isNew }
+}
+
+export function parseAllocateReply(value: unknown): AllocateReply {
+  const fields = Fields.of(value, 'reply')
+  return { lease: leaseFromWire(fields.value['lease'], 'reply.lease'), isNew: fields.boolean('isNew') }
+}
+
+export function releaseRequestToWire(request: ReleaseRequest): object {
+  return { attachment: attachmentToWire(request.attachment), addresses: request.addresses?.map(formatAddress) }
+}
+
+export function parseReleaseRequest(value: unknown): ReleaseRequest {
+  const fields = Fields.of(value, 'request').only(['attachment', 'addresses'])
+  return {
+    attachment: strictAttachment(fields.object('attachment')),
+    addresses: fields.optionalList('addresses', (item, path) => parsedAt(item, path, parseAddress)),
+  }
+}
+
+export function releaseReplyToWire(reply: ReleaseReply): object {
+  return { released: reply.released }
+}
+
+export function parseReleaseReply(value: unknown): ReleaseReply {
+  return { released: Fields.of(value, 'reply').boolean('released') }
+}
+
+export function collectRequestToWire(request: CollectRequest): object {
+  return { network: request.network, valid: request.valid.map(({ containerId, ifName }) => ({ containerId, ifName })) }
+}
+
+export function parseCollectRequest(value: unknown): CollectRequest {
+  const fields = Fields.of(value, 'request').only(['network', 'valid'])
+  return {
+    network: fields.parsed('network', text => checkCniName('network', text)),
+    // Not optional: a missing list must never read as "nothing is valid" (checklist G3).
+    valid: fields.list('valid', parseValidAttachment),
+  }
+}
+
+function parseValidAttachment(item: unknown, path: string): { readonly containerId: string; readonly ifName: string } {
+  // Not checked further: a name that CNI does not allow can't be that of a lease, so it keeps nothing alive and frees nothing.
+  const fields = Fields.of(item, path).only(['containerId', 'ifName'])
+  return { containerId: fields.string('containerId'), ifName: fields.string('ifName') }
+}
+
+export function collectReplyToWire(reply: CollectReply): object {
+  return { released: reply.released.map(attachmentToWire) }
+}
+
+export function parseCollectReply(value: unknown): CollectReply {
+  const released = Fields.of(value, 'reply').list('released', (item, path) => attachmentFromWire(Fields.of(item, path)))
+  return { released }
+}
+
+/** The query of GET /v1/leases, with its leading '?', or '' when nothing is asked for. */
+export function leaseFilterToQuery(filter: LeaseFilter): string {
+  const query = new URLSearchParams()
+  for (const key of FILTER_KEYS) {
+    const value = filter[key]
+    if (value !== undefined) query.set(key, value)
+  }
+  return query.size === 0 ? '' : `?${query.toString()}`
+}
+
+export function parseLeaseFilter(query: URLSearchParams): LeaseFilter {
+  const values = singleValues(query, FILTER_KEYS)
+  const network = values.get('network')
+  const containerId = values.get('containerId')
+  const ifName = values.get('ifName')
+  return {
+    network: network === undefined ? undefined : checkCniName('query.network', network),
+    containerId: containerId === undefined ? undefined : checkCniName('query.containerId', containerId),
+    ifName: ifName === undefined ? undefined : parsedAt(ifName, 'query.ifName', parseIfName),
+  }
+}
+
+const FILTER_KEYS = ['network', 'containerId', 'ifName'] as const
+
+export function leasesReplyToWire(reply: LeasesReply): object {
+  return { leases: reply.leases.map(leaseToWire) }
+}
+
+export function parseLeasesReply(value: unknown): LeasesReply {
+  return { leases: Fields.of(value, 'reply').list('leases', leaseFromWire) }
+}
+
+export function poolsReplyToWire(reply: PoolsReply): object {
+  const pools = reply.pools.map(pool => ({
+    ...pool,
+    prefixes: pool.prefixes.map(formatPrefix),
+    blocks: pool.blocks.map(block => ({ prefix: formatPrefix(block.prefix) })),
+    // Text: a /56 holds more addresses than a JSON number counts.
+    capacity: pool.capacity.toString(),
+  }))
+  return { pools }
+}
+
+export function parsePoolsReply(value: unknown): PoolsReply {
+  return { pools: Fields.of(value, 'reply').list('pools', parsePoolReport) }
+}
+
+function parsePoolReport(value: unknown, path: string): PoolReport {
+  const fields = Fields.of(value, path)
+  return {
+    name: fields.string('name'),
+    prefixes: fields.list('prefixes', (item, at) => parsedAt(item, at, parsePrefix)),
+    blocks: fields.list('blocks', (item, at) => ({ prefix: Fields.of(item, at).parsed('prefix', parsePrefix) })),
+    leased: fields.count('leased'),
+    cooling: fields.count('cooling'),
+    capacity: fields.parsed('capacity', parseDecimal),
+  }
+}
+
+function parseDecimal(text: string): bigint {
+  if (!/^[0-9]{1,40}$/.test(text)) throw new ParseError(`${quoteText(text)}: want a decimal number`)
+  return BigInt(text)
+}
+
+/** The pool that GET /v1/status asks about; undefined is the first that ipamd has. */
+export function parseStatusQuery(query: URLSearchParams): string | undefined {
+  return singleValues(query, ['pool']).get('pool')
+}
+
+/** The path and query of GET /v1/status. */
+export function statusPath(pool: string | undefined): string {
+  return pool === undefined ? PATHS.status : `${PATHS.status}?${new URLSearchParams({ pool }).toString()}`
+}
+
+/** Reads the query, refusing unknown and repeated names. */
+function singleValues(query: URLSearchParams, known: readonly string[]): ReadonlyMap<string, string> {
+  const values = new Map<string, string>()
+  for (const [key, value] of query) {
+    if (!known.includes(key)) throw new ParseError(`query.${key}: unknown parameter, want one of ${known.join(', ')}`)
+    if (values.has(key)) throw new ParseError(`query.${key}: given twice, want it once`)
+    values.set(key, value)
+  }
+  return values
+}
+
+function strictAttachment(fields: Fields): AttachmentKey {
+  return attachmentFromWire(fields.only(['network', 'containerId', 'ifName']))
+}
+
+function optionalPod(fields: Fields | undefined): PodReference | undefined {
+  if (fields === undefined) return undefined
+  fields.only(['namespace', 'name', 'uid'])
+  return {
+    namespace: boundedText(fields, 'namespace'),
+    name: boundedText(fields, 'name'),
+    uid: fields.optionalParsed('uid', checkLength),
+  }
+}
+
+function boundedText(fields: Fields, key: string): string {
+  return fields.parsed(key, checkLength)
+}
+
+// Kubernetes names have at most 253 characters; what is stored with each lease must be bounded.
+function checkLength(text: string): string {
+  if (text.length > 253) throw new ParseError(`${quoteText(text)}: want at most 253 characters`)
+  return text
+}

@@ -1,0 +1,137 @@
+import { equalAddresses, formatAddress } from '../net/address.ts'
+import { equalPrefixes, formatPrefix } from '../net/prefix.ts'
+import { LINK_GROUP, ROUTE_PROTOCOL } from './marks.ts'
+import { settingKey, type ObservedInterface, type ObservedLink, type ObservedState } from './observed.ts'
+import {
+  placeOf,
+  type AddRoute,
+  type AddVeth,
+  type Operation,
+  type Place,
+  type Plan,
+  type SetLink,
+  type SetNeighbour,
+} from './operation.ts'
+import { renderOperation } from './render.ts'
+
+/** One thing that is not as a plan made it. */
+export interface Problem {
+  /** What the plan did that no longer holds. */
+  readonly operation: Operation
+  /** What was found instead, for a person. */
+  readonly found: string
+}
+
+/** Renders `problem` as one line: what was found, and the command that would have made it right. */
+export function renderProblem(problem: Problem): string {
+  return `${placeOf(problem.operation)}: ${problem.found} (want: ${renderOperation(problem.operation).replace(/^\w+: +/, '')})`
+}
+
+/**
+ * Compares what `plan` made with what is `observed`.
+ *
+ * Extra addresses, routes and neighbours are no problem: a later plugin in the chain may have added them (SPEC 1.1.0,
+ * section 2, CHECK; checklist K4). Absence never throws: it is a problem. A link that is gone is reported once, not again
+ * for everything that hung on it.
+ *
+ * @returns Every problem, in the order of the plan; empty means that all of it still holds.
+ */
+export function diffPlan(plan: Plan, observed: ObservedState): readonly Problem[] {
+  return plan.flatMap((operation, index) => {
+    const found = whatIsWrong(withoutReplaced(operation, plan.slice(index + 1)), observed)
+    return found === undefined ? [] : [{ operation, found }]
+  })
+}
+
+/** An alias that a later operation of the plan replaces is not expected to be there at its end. */
+function withoutReplaced(operation: Operation, later: Plan): Operation {
+  if (operation.do !== 'set-link' || operation.alias === undefined) return operation
+  const isReplaced = later.some(next => next.do === 'set-link' && next.alias !== undefined && next.link === operation.link)
+  if (!isReplaced) return operation
+  const { alias: _replaced, ...rest } = operation
+  return rest
+}
+
+function whatIsWrong(operation: Operation, observed: ObservedState): string | undefined {
+  if (operation.do === 'add-veth') return wrongVeth(operation, observed)
+  if (operation.do === 'set-link' && operation.link === 'lo') return wrongLoopback(observed)
+  const on = interfaceAt(placeOf(operation), observed)
+  if (on === undefined) return undefined // reported once, by the operation that made the link
+  switch (operation.do) {
+    case 'set-link':
+      return wrongLink(operation, on)
+    case 'disable-link-local':
+      return on.link.hasNoLinkLocal ? undefined : `${on.link.name} makes link-local addresses of its own`
+    case 'set-sysctl': {
+      const value = observed.settings.get(settingKey(operation.at, operation.key))
+      return value === operation.value ? undefined : `${operation.key} is ${value ?? 'not readable'}`
+    }
+    case 'add-address': {
+      const want = formatPrefix(operation.address)
+      const held = on.addresses.find(held => formatPrefix(held.address) === want)
+      if (held === undefined) return `${on.link.name} has no address ${want}`
+      return held.isTentative ? `address ${want} is still tentative` : undefined
+    }
+    case 'set-neighbour':
+      return wrongNeighbour(operation, on)
+    case 'add-route':
+      return wrongRoute(operation, on)
+    case 'delete-link':
+    case 'delete-address':
+    case 'delete-neighbour':
+    case 'delete-route':
+    case 'add-unreachable':
+    case 'delete-unreachable':
+      return undefined
+  }
+}
+
+function interfaceAt(place: Place, observed: ObservedState): ObservedInterface | undefined {
+  return place === 'host' ? observed.host : observed.pod
+}
+
+function wrongVeth(veth: AddVeth, { host, pod }: ObservedState): string | undefined {
+  if (host === undefined) return `link ${veth.hostIfName} is missing`
+  if (pod === undefined) return `link ${veth.podIfName} is missing in the pod`
+  if (host.link.peerIndex !== pod.link.index) return `${veth.hostIfName} and ${veth.podIfName} are not a pair`
+  if (host.link.group !== LINK_GROUP) return `${veth.hostIfName} is in group ${host.link.group}`
+  return (
+    wrongEnd(host.link, { mac: veth.hostMac, mtuBytes: veth.hostMtuBytes }) ??
+    wrongEnd(pod.link, { mac: veth.podMac, mtuBytes: veth.podMtuBytes })
+  )
+}
+
+function wrongEnd(link: ObservedLink, want: Pick<ObservedLink, 'mac' | 'mtuBytes'>): string | undefined {
+  if (link.mac !== want.mac) return `${link.name} has the hardware address ${link.mac ?? 'none'}`
+  return link.mtuBytes === want.mtuBytes ? undefined : `${link.name} has an MTU of ${link.mtuBytes}`
+}
+
+function wrongLoopback({ podLoopback }: ObservedState): string | undefined {
+  if (podLoopback === undefined) return 'link lo is missing'
+  return podLoopback.isUp ? undefined : 'lo is down'
+}
+
+function wrongLink(want: SetLink, { link }: ObservedInterface): string | undefined {
+  if (want.up && !link.isUp) return `${link.name} is down`
+  if (want.alias !== undefined && link.alias !== want.alias) return `${link.name} has the alias '${link.alias ?? ''}'`
+  return undefined
+}
+
+function wrongNeighbour(want: SetNeighbour, { link, neighbours }: ObservedInterface): string | undefined {
+  const entry = neighbours.find(entry => equalAddresses(entry.address, want.address))
+  const who = `neighbour ${formatAddress(want.address)} on ${link.name}`
+  if (entry === undefined) return `${who} is missing`
+  if (entry.mac !== want.mac) return `${who} is ${entry.mac ?? 'unresolved'}`
+  return entry.isPermanent ? undefined : `${who} is not permanent`
+}
+
+function wrongRoute(want: AddRoute, { link, routes }: ObservedInterface): string | undefined {
+  const to = `route to ${formatPrefix(want.to)} through ${link.name}`
+  const route = routes.find(route => equalPrefixes(route.to, want.to))
+  if (route === undefined) return `${to} is missing`
+  const via = route.via === undefined ? undefined : formatAddress(route.via)
+  const wantVia = want.via === undefined ? undefined : formatAddress(want.via)
+  if (via !== wantVia) return `${to} goes ${via === undefined ? 'on-link' : `via ${via}`}`
+  if (want.at === 'host' && route.protocol !== ROUTE_PROTOCOL) return `${to} has protocol ${route.protocol}`
+  return undefined
+}

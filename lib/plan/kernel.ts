@@ -1,0 +1,78 @@
+import type { Address } from '../net/address.ts'
+import type { IfName } from '../net/if-name.ts'
+import type { ObservedInterface, ObservedLink } from './observed.ts'
+import type { Operation, Place } from './operation.ts'
+import { renderOperation } from './render.ts'
+import type { Ruleset } from './ruleset.ts'
+import type { Deadline } from '../time/deadline.ts'
+
+/**
+ * The running kernel, as one attachment sees it: the node's network namespace and, where the pod's still exists, the
+ * pod's. The only way in this code base to see or change network state.
+ *
+ * Every method ends by its deadline, and fails with a KernelError that keeps the kernel's errno.
+ */
+export interface Kernel extends Disposable {
+  /** False when there is no pod namespace to look into: everything at 'pod' then fails with ENOENT. */
+  readonly hasPod: boolean
+
+  /** True when the pod's namespace is the one that this process runs in. */
+  readonly podIsHost: boolean
+
+  /** Performs one operation. @throws {KernelError} with the kernel's errno, e.g. 'EEXIST'. */
+  apply(operation: Operation, by: Deadline): Promise<void>
+
+  /** Reads a link with its addresses, its routes in the main table and its neighbours; undefined when it is not there. */
+  observeInterface(at: Place, name: IfName, by: Deadline): Promise<ObservedInterface | undefined>
+
+  /** Reads a link alone; undefined when it is not there. */
+  observeLink(at: Place, name: IfName, by: Deadline): Promise<ObservedLink | undefined>
+
+  /** Every link of the host that is in our link group. */
+  observeOwnLinks(by: Deadline): Promise<readonly ObservedLink[]>
+
+  /** The host's link through which packets to `address` leave; undefined when nothing leads there. */
+  observeLinkTowards(address: Address, by: Deadline): Promise<ObservedLink | undefined>
+
+  /** The host's links that have a route learnt from an IPv6 router advertisement. */
+  observeRouterAdvertisementLinks(by: Deadline): Promise<readonly ObservedLink[]>
+
+  /** Reads a setting below /proc/sys as seen at `at`; undefined when the kernel does not have it. */
+  readSysctl(at: Place, key: string): string | undefined
+
+  /** True when our nftables table holds exactly the rules of `ruleset`. */
+  hasRuleset(ruleset: Ruleset, by: Deadline): Promise<boolean>
+
+  /** Makes our nftables table hold exactly the rules of `ruleset`, in one transaction; touches no other table. */
+  replaceRuleset(ruleset: Ruleset, by: Deadline): Promise<void>
+}
+
+/** The kernel refused an operation, or did not answer in time. The message is a command that can be typed again. */
+export class KernelError extends Error {
+  override readonly name = 'KernelError'
+  /** The name of the error number, e.g. 'EEXIST'. */
+  readonly errno: string
+  readonly operation: Operation | undefined
+  /** True when the kernel may have done it all the same: the request was sent and its answer not seen. */
+  readonly outcomeUnknown: boolean
+
+  constructor(doing: Operation | string, errno: string, options: KernelErrorOptions = {}) {
+    const what = typeof doing === 'string' ? doing : renderOperation(doing)
+    super(`${what}: ${errno}${options.detail ? ` (${options.detail})` : ''}`, options)
+    this.errno = errno
+    this.operation = typeof doing === 'string' ? undefined : doing
+    this.outcomeUnknown = options.outcomeUnknown ?? false
+  }
+}
+
+/** What else is known about a KernelError. */
+export interface KernelErrorOptions extends ErrorOptions {
+  /** The kernel's own words (extended ACK). */
+  readonly detail?: string | undefined
+  readonly outcomeUnknown?: boolean
+}
+
+/** True when `error` is the kernel's answer `errno`. */
+export function isErrno(error: unknown, ...errnos: readonly string[]): error is KernelError {
+  return error instanceof KernelError && errnos.includes(error.errno)
+}

@@ -1,0 +1,65 @@
+import type { Address } from '../net/address.ts'
+import type { IfName } from '../net/if-name.ts'
+import type { Mac } from '../net/mac.ts'
+import type { AddressWithLength, Prefix } from '../net/prefix.ts'
+
+/** A link as the kernel reports it. */
+export interface ObservedLink {
+  readonly index: number
+  readonly name: IfName
+  readonly mac?: Mac
+  readonly mtuBytes: number
+  readonly isUp: boolean
+  /** The link's ifalias; undefined when it has none. */
+  readonly alias?: string
+  readonly group: number
+  /** The kernel's name for the kind of device: 'veth', 'bridge'; undefined for physical ones and loopback. */
+  readonly kind?: string
+  /** The index of the other end of a veth pair, in the other end's namespace. */
+  readonly peerIndex?: number
+  /** True when the kernel was told to make no link-local address (addrgenmode none). */
+  readonly hasNoLinkLocal: boolean
+}
+
+/** An address on a link. */
+export interface ObservedAddress {
+  readonly address: AddressWithLength
+  /** Duplicate address detection has not ended: the address cannot be used yet. */
+  readonly isTentative: boolean
+}
+
+/** A route through a link, in the main table. */
+export interface ObservedRoute {
+  readonly to: Prefix
+  readonly via?: Address
+  readonly protocol: number
+}
+
+/** A neighbour entry of a link. */
+export interface ObservedNeighbour {
+  readonly address: Address
+  readonly mac?: Mac
+  readonly isPermanent: boolean
+}
+
+/** One link with everything that hangs on it. */
+export interface ObservedInterface {
+  readonly link: ObservedLink
+  readonly addresses: readonly ObservedAddress[]
+  readonly routes: readonly ObservedRoute[]
+  readonly neighbours: readonly ObservedNeighbour[]
+}
+
+/** What CHECK compares a plan with. `undefined` stands for a link that is not there. */
+export interface ObservedState {
+  readonly host: ObservedInterface | undefined
+  readonly pod: ObservedInterface | undefined
+  readonly podLoopback: ObservedLink | undefined
+  /** The settings that the plan asks for, keyed by `settingKey`; a setting that cannot be read is absent. */
+  readonly settings: ReadonlyMap<string, string>
+}
+
+/** The key of one setting in `ObservedState.settings`. */
+export function settingKey(at: 'host' | 'pod', key: string): string {
+  return `${at}:${key}`
+}

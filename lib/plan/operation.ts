@@ -1,0 +1,132 @@
+import type { Address } from '../net/address.ts'
+import type { IfName } from '../net/if-name.ts'
+import type { Mac } from '../net/mac.ts'
+import type { AddressWithLength, Prefix } from '../net/prefix.ts'
+
+/** Where an operation happens: the node's network namespace or the pod's. */
+export type Place = 'host' | 'pod'
+
+/** Creates both ends of a veth pair in one request: the host end here, the pod end directly in the pod's namespace (R25). */
+export interface AddVeth {
+  readonly do: 'add-veth'
+  readonly hostIfName: IfName
+  readonly hostMac: Mac
+  readonly podIfName: IfName
+  readonly podMac: Mac
+  readonly hostMtuBytes: number
+  readonly podMtuBytes: number
+}
+
+/** Removes a link of ours and with it its peer, addresses, routes and neighbours. */
+export interface DeleteLink {
+  readonly do: 'delete-link'
+  readonly at: Place
+  readonly link: IfName
+}
+
+/** Changes a link: its alias, its administrative state, or both in one request. */
+export interface SetLink {
+  readonly do: 'set-link'
+  readonly at: Place
+  readonly link: IfName
+  readonly up?: true
+  readonly alias?: string
+}
+
+/** Keeps the kernel from giving a link an IPv6 link-local address of its own when it comes up. */
+export interface DisableLinkLocal {
+  readonly do: 'disable-link-local'
+  readonly at: Place
+  readonly link: IfName
+}
+
+/** Writes one setting below /proc/sys, as seen in that place; `key` is a path such as `net/ipv4/ip_forward`. */
+export interface SetSysctl {
+  readonly do: 'set-sysctl'
+  readonly at: Place
+  readonly key: string
+  readonly value: string
+}
+
+/** IPv6 addresses are always added without duplicate address detection (R15): they are unique by allocation. */
+export interface AddAddress {
+  readonly do: 'add-address'
+  readonly at: Place
+  readonly link: IfName
+  readonly address: AddressWithLength
+}
+
+export interface DeleteAddress {
+  readonly do: 'delete-address'
+  readonly at: Place
+  readonly link: IfName
+  readonly address: AddressWithLength
+}
+
+/** A permanent neighbour entry, so that nobody asks who has the address (R26). Replaces an entry that is there. */
+export interface SetNeighbour {
+  readonly do: 'set-neighbour'
+  readonly at: Place
+  readonly link: IfName
+  readonly address: Address
+  readonly mac: Mac
+}
+
+export interface DeleteNeighbour {
+  readonly do: 'delete-neighbour'
+  readonly at: Place
+  readonly link: IfName
+  readonly address: Address
+}
+
+/** A route through `link`, by `via` or on-link. On the host it carries our route protocol. */
+export interface AddRoute {
+  readonly do: 'add-route'
+  readonly at: Place
+  readonly link: IfName
+  readonly to: Prefix
+  readonly via?: Address
+}
+
+export interface DeleteRoute {
+  readonly do: 'delete-route'
+  readonly at: Place
+  readonly link: IfName
+  readonly to: Prefix
+  readonly via?: Address
+}
+
+/** Refuses packets to addresses of a block that no pod holds, instead of sending them to the default gateway (R29). */
+export interface AddUnreachable {
+  readonly do: 'add-unreachable'
+  readonly block: Prefix
+}
+
+export interface DeleteUnreachable {
+  readonly do: 'delete-unreachable'
+  readonly block: Prefix
+}
+
+/** One change of the kernel's network state, as a value (invariant 3). */
+export type Operation =
+  | AddVeth
+  | DeleteLink
+  | SetLink
+  | DisableLinkLocal
+  | SetSysctl
+  | AddAddress
+  | DeleteAddress
+  | SetNeighbour
+  | DeleteNeighbour
+  | AddRoute
+  | DeleteRoute
+  | AddUnreachable
+  | DeleteUnreachable
+
+/** Operations in the order in which they are applied. */
+export type Plan = readonly Operation[]
+
+/** Where `operation` happens. A veth pair and an unreachable route are made from the host. */
+export function placeOf(operation: Operation): Place {
+  return 'at' in operation ? operation.at : 'host'
+}

@@ -1,0 +1,66 @@
+import { formatAddress } from '../net/address.ts'
+import { formatPrefix } from '../net/prefix.ts'
+import { LINK_GROUP, ROUTE_PROTOCOL } from './marks.ts'
+import { placeOf, type AddRoute, type DeleteRoute, type Operation, type Plan } from './operation.ts'
+
+/** Renders `operation` as the ip(8) or sysctl(8) command that does the same, without saying where it happens. */
+export function renderCommand(operation: Operation): string {
+  switch (operation.do) {
+    case 'add-veth': {
+      const { hostIfName, hostMac, hostMtuBytes, podIfName, podMac, podMtuBytes } = operation
+      const host = `ip link add ${hostIfName} group ${LINK_GROUP} address ${hostMac} mtu ${hostMtuBytes}`
+      return `${host} type veth peer name ${podIfName} address ${podMac} mtu ${podMtuBytes} netns pod`
+    }
+    case 'delete-link':
+      return `ip link delete dev ${operation.link}`
+    case 'set-link': {
+      const alias = operation.alias === undefined ? '' : ` alias '${operation.alias}'`
+      return `ip link set dev ${operation.link}${alias}${operation.up ? ' up' : ''}`
+    }
+    case 'disable-link-local':
+      return `ip link set dev ${operation.link} addrgenmode none`
+    case 'set-sysctl':
+      return `sysctl -w ${operation.key}=${operation.value}`
+    case 'add-address': {
+      const nodad = operation.address.address.family === 6 ? ' nodad' : ''
+      return `ip address add ${formatPrefix(operation.address)} dev ${operation.link}${nodad}`
+    }
+    case 'delete-address':
+      return `ip address delete ${formatPrefix(operation.address)} dev ${operation.link}`
+    case 'set-neighbour':
+      return `ip neighbour replace ${formatAddress(operation.address)} lladdr ${operation.mac} dev ${operation.link} nud permanent`
+    case 'delete-neighbour':
+      return `ip neighbour delete ${formatAddress(operation.address)} dev ${operation.link}`
+    case 'add-route':
+      return renderRoute('add', operation)
+    case 'delete-route':
+      return renderRoute('delete', operation)
+    case 'add-unreachable':
+      return `ip route add unreachable ${formatPrefix(operation.block)} proto ${ROUTE_PROTOCOL}`
+    case 'delete-unreachable':
+      return `ip route delete unreachable ${formatPrefix(operation.block)} proto ${ROUTE_PROTOCOL}`
+  }
+}
+
+/** Renders `operation` with its place: `pod:  ip route add default via 169.254.1.1 dev eth0`. */
+export function renderOperation(operation: Operation): string {
+  return `${`${placeOf(operation)}:`.padEnd(6)}${renderCommand(operation)}`
+}
+
+/** Renders `plan` as one command a line: what an operator would type to do the same. */
+export function renderPlan(plan: Plan): string {
+  return plan.map(renderOperation).join('\n')
+}
+
+function renderRoute(verb: 'add' | 'delete', route: AddRoute | DeleteRoute): string {
+  const { family } = route.to.address
+  const isDefault = route.to.prefixLength === 0
+  // "default" alone means IPv4 to ip(8).
+  const ip = isDefault && family === 6 ? 'ip -6' : 'ip'
+  const to = isDefault ? 'default' : formatPrefix(route.to)
+  const via = route.via === undefined ? '' : ` via ${formatAddress(route.via)}`
+  // IPv6 routes have no scope in the kernel.
+  const scope = route.via === undefined && family === 4 ? ' scope link' : ''
+  const protocol = route.at === 'host' ? ` proto ${ROUTE_PROTOCOL}` : ''
+  return `${ip} route ${verb} ${to}${via} dev ${route.link}${scope}${protocol}`
+}

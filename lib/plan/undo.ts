@@ -1,0 +1,38 @@
+import type { Operation, Plan } from './operation.ts'
+
+/**
+ * The operation that takes `operation` back, or nothing where its traces go away with the link that it changed.
+ *
+ * A setting of a link of ours ends with the link; a setting of the whole node is never part of a pod's plan.
+ */
+export function inverseOf(operation: Operation): Operation | undefined {
+  switch (operation.do) {
+    case 'add-veth':
+      return { do: 'delete-link', at: 'host', link: operation.hostIfName }
+    case 'add-address':
+      return { ...operation, do: 'delete-address' }
+    case 'set-neighbour':
+      return { do: 'delete-neighbour', at: operation.at, link: operation.link, address: operation.address }
+    case 'add-route':
+      return { ...operation, do: 'delete-route' }
+    case 'add-unreachable':
+      return { ...operation, do: 'delete-unreachable' }
+    case 'set-link':
+    case 'disable-link-local':
+    case 'set-sysctl':
+    case 'delete-link':
+    case 'delete-address':
+    case 'delete-neighbour':
+    case 'delete-route':
+    case 'delete-unreachable':
+      return undefined
+  }
+}
+
+/** What undoes `plan`: the inverses, newest first. */
+export function undoOf(plan: Plan): Plan {
+  return plan
+    .toReversed()
+    .map(inverseOf)
+    .filter(operation => operation !== undefined)
+}
