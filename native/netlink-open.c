@@ -1,0 +1,74 @@
+#define _GNU_SOURCE
+#include "functions.h"
+#include "visit.h"
+
+#include <errno.h>
+#include <linux/netlink.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define RECEIVE_BUFFER_BYTES (4 * 1024 * 1024)
+
+struct opening {
+  int protocol;
+  int fd; /* -1 until it is open */
+  struct failure why;
+};
+
+/* A burst of answers larger than the default buffer (208 KiB) would be lost as ENOBUFS. */
+static bool enlarge_receive_buffer(int fd) {
+  const int bytes = RECEIVE_BUFFER_BYTES;
+  if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes) == 0) return true;
+  return setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes) == 0;
+}
+
+static bool set_options(int fd) {
+  static const int options[] = {
+      NETLINK_EXT_ACK,        /* errors come with the kernel's own words */
+      NETLINK_CAP_ACK,        /* and without a copy of the request */
+      NETLINK_GET_STRICT_CHK, /* a filter that a dump cannot honour is refused, not ignored */
+  };
+  const int on = 1;
+  for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+    if (setsockopt(fd, SOL_NETLINK, options[i], &on, sizeof on) != 0) return false;
+  }
+  return true;
+}
+
+static void open_socket(void *argument) {
+  struct opening *opening = argument;
+  const struct sockaddr_nl any_port = {.nl_family = AF_NETLINK};
+  const int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, opening->protocol);
+  if (fd < 0) {
+    opening->why = (struct failure){errno, "socket"};
+    return;
+  }
+  if (!set_options(fd) || !enlarge_receive_buffer(fd)) opening->why = (struct failure){errno, "setsockopt"};
+  else if (bind(fd, (const struct sockaddr *)&any_port, sizeof any_port) != 0) {
+    opening->why = (struct failure){errno, "bind"};
+  }
+  if (opening->why.error == 0) opening->fd = fd;
+  else close(fd);
+}
+
+napi_value open_netlink(napi_env env, napi_callback_info info) {
+  napi_value arguments[2], result;
+  int netns_fd;
+  int64_t protocol;
+  if (!read_arguments(env, info, 2, arguments)) return NULL;
+  if (!read_fd(env, arguments[0], "netnsFd", true, &netns_fd)) return NULL;
+  if (!read_integer(env, arguments[1], "protocol", 0, MAX_LINKS - 1, &protocol)) return NULL;
+
+  struct opening opening = {.protocol = (int)protocol, .fd = -1};
+  struct failure why = {0};
+  if (visit_netns(netns_fd, open_socket, &opening, &why)) why = opening.why;
+  if (why.error != 0) {
+    char subject[64];
+    snprintf(subject, sizeof subject, "netlink protocol %d, namespace descriptor %d", opening.protocol, netns_fd);
+    return throw_failure(env, &why, subject);
+  }
+  if (napi_create_int32(env, opening.fd, &result) == napi_ok) return result;
+  close(opening.fd);
+  return throw_napi_failure(env);
+}
