@@ -29,6 +29,7 @@ const good = [
     name: 'another IPAM plugin, with its own keys',
     object: { type: 'tulle', ipam: { type: 'host-local', socket: 5, pool: [] } },
   },
+  { name: 'an MTU of 0, which means none', object: { ...ours, mtu: 0 } },
   { name: 'the smallest and no smaller MTU', object: { ...ours, mtu: 68 } },
   { name: 'the largest MTU', object: { ...ours, mtu: 65535 } },
   {

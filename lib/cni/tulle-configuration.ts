@@ -69,7 +69,7 @@ export function parseTulleConfiguration(
   const root = rootSection(net.raw)
   refuseUnsupportedValues(root)
   refuseCapabilities(net)
-  const mtuBytes = optionalInteger(root, 'mtu', MTU_BOUNDS)
+  const mtuBytes = parseMtu(root)
   return {
     mode: 'transparent',
     ...(mtuBytes === undefined ? {} : { mtuBytes }),
@@ -117,6 +117,11 @@ function refuseCapabilities(net: NetworkConfiguration): void {
     if (value !== undefined && !isEmpty(value))
       throw unsupported(pathOf(section, key), value, 'leave the capability out')
   }
+}
+
+/** 0 means that none is asked for, as it does to the reference plugins. */
+function parseMtu(root: Section): number | undefined {
+  return member(root, 'mtu') === 0 ? undefined : optionalInteger(root, 'mtu', MTU_BOUNDS)
 }
 
 function parseIpsToRouteViaHost(root: Section): readonly Address[] {
