@@ -55,6 +55,8 @@ export interface AllocateReply {
 export interface ReleaseRequest {
   readonly attachment: AttachmentKey
   readonly addresses?: readonly Address[] | undefined
+  /** After this moment nothing is freed any more: the caller has given up, and the attachment may have a new lease. */
+  readonly deadlineUnixMs?: number | undefined
 }
 
 export interface ReleaseReply {
@@ -66,6 +68,8 @@ export interface ReleaseReply {
 export interface CollectRequest {
   readonly network: string
   readonly valid: readonly { readonly containerId: string; readonly ifName: string }[]
+  /** After this moment nothing is freed any more: an attachment that is younger than the list is not in it. */
+  readonly deadlineUnixMs?: number | undefined
 }
 
 export interface CollectReply {
@@ -124,14 +128,16 @@ export function parseAllocateReply(value: unknown): AllocateReply {
 }
 
 export function releaseRequestToWire(request: ReleaseRequest): object {
-  return { attachment: attachmentToWire(request.attachment), addresses: request.addresses?.map(formatAddress) }
+  const { attachment, addresses, deadlineUnixMs } = request
+  return { attachment: attachmentToWire(attachment), addresses: addresses?.map(formatAddress), deadlineUnixMs }
 }
 
 export function parseReleaseRequest(value: unknown): ReleaseRequest {
-  const fields = Fields.of(value, 'request').only(['attachment', 'addresses'])
+  const fields = Fields.of(value, 'request').only(['attachment', 'addresses', 'deadlineUnixMs'])
   return {
     attachment: strictAttachment(fields.object('attachment')),
     addresses: fields.optionalList('addresses', (item, path) => parsedAt(item, path, parseAddress)),
+    deadlineUnixMs: fields.optionalCount('deadlineUnixMs'),
   }
 }
 
@@ -144,15 +150,17 @@ export function parseReleaseReply(value: unknown): ReleaseReply {
 }
 
 export function collectRequestToWire(request: CollectRequest): object {
-  return { network: request.network, valid: request.valid.map(({ containerId, ifName }) => ({ containerId, ifName })) }
+  const { network, valid, deadlineUnixMs } = request
+  return { network, valid: valid.map(({ containerId, ifName }) => ({ containerId, ifName })), deadlineUnixMs }
 }
 
 export function parseCollectRequest(value: unknown): CollectRequest {
-  const fields = Fields.of(value, 'request').only(['network', 'valid'])
+  const fields = Fields.of(value, 'request').only(['network', 'valid', 'deadlineUnixMs'])
   return {
     network: fields.parsed('network', text => checkCniName('network', text)),
     // Not optional: a missing list must never read as "nothing is valid" (checklist G3).
     valid: fields.list('valid', parseValidAttachment),
+    deadlineUnixMs: fields.optionalCount('deadlineUnixMs'),
   }
 }
 

@@ -1,0 +1,104 @@
+import { CniError, ErrorCode } from '../cni/errors.ts'
+import { refuseUnsupportedArgs } from '../cni/tulle-configuration.ts'
+import type { Result } from '../cni/result.ts'
+import { parseIfName } from '../net/if-name.ts'
+import { hostIfNameOf, macOf } from '../plan/link-names.ts'
+import type { Kernel } from '../plan/kernel.ts'
+import { planAttach, type AttachInput } from '../plan/plan-attach.ts'
+import type { Deadline } from '../time/deadline.ts'
+import { addressSource, type Granted } from './address-source.ts'
+import { applyOrUndo } from './apply.ts'
+import type { AttachmentCall } from './call.ts'
+import type { Edges } from './edges.ts'
+import { detach } from './del.ts'
+import { clearLeftovers } from './leftovers.ts'
+import { deriveMtuBytes, observeNode, prepareNode } from './node.ts'
+import { attachResult } from './attach-result.ts'
+import { messageOf } from './message.ts'
+
+/** What giving the lease back gets after a failure, beyond the deadline that ADD ran into, in milliseconds. */
+const RELEASE_GRACE_MS = 5_000
+/** RFC 8200, section 5: every IPv6 link carries packets of this size. */
+const IPV6_MIN_MTU_BYTES = 1280
+
+/**
+ * Attaches the container to the network (SPEC 1.1.0, section 2, ADD).
+ *
+ * The lease is durable before the interface is made, and given back when the interface could not be made: after a failure
+ * nothing is left (checklist A8, A9). The failure that is thrown is the first one.
+ */
+export async function add(call: AttachmentCall, edges: Edges, by: Deadline): Promise<Result> {
+  refuseUnsupportedArgs(call.network, call.invocation.args)
+  const { attachment } = call
+  const netnsPath = requireNetns(call)
+  using kernel = edges.openKernel(netnsPath)
+  if (kernel.podIsHost && !call.invocation.netnsOverride) {
+    throw new CniError(ErrorCode.invalidNetns, `CNI_NETNS ${netnsPath} is the namespace of the plugin itself`)
+  }
+  using _lock = await edges.lock(attachment, by)
+  const hostIfName = hostIfNameOf(attachment)
+  const podIfName = parseIfName(attachment.ifName)
+  await clearLeftovers(kernel, { attachment, hostIfName, podIfName, netnsPath }, by)
+  const source = addressSource(call, edges)
+  const granted = await source.allocate(call, by)
+  try {
+    const input = await attachInput(call, kernel, { granted, edges, by })
+    await applyOrUndo(kernel, planAttach(input), by)
+    return attachResult(input, { network: call.network, netnsPath, dns: granted.dns })
+  } catch (failure) {
+    const grace = by.extended(RELEASE_GRACE_MS)
+    await orLog(edges, async () => {
+      // Undoing has removed the interface already, as a rule. While it is there its address stays leased (invariant 2).
+      await detach(kernel, attachment, { edges, by: grace })
+      await source.release(call, grace)
+    })
+    throw failure
+  }
+}
+
+/** ADD and CHECK cannot do without the namespace; the invocation's parser has seen to it. */
+export function requireNetns({ invocation }: AttachmentCall): string {
+  if (invocation.netnsPath !== undefined) return invocation.netnsPath
+  throw new CniError(ErrorCode.invalidEnvironment, 'required env variables [CNI_NETNS] missing')
+}
+
+async function attachInput(call: AttachmentCall, kernel: Kernel, more: Wiring): Promise<AttachInput> {
+  const { granted, edges, by } = more
+  const { attachment, own } = call
+  const facts = observeNode(kernel)
+  const families = granted.addresses.map(address => address.family)
+  await prepareNode(kernel, { families, facts, log: edges.log, by })
+  const mtuBytes = own.mtuBytes ?? (await deriveMtuBytes(kernel, by))
+  if (families.includes(6) && mtuBytes < IPV6_MIN_MTU_BYTES) {
+    throw new CniError(ErrorCode.invalidConfig, `mtu ${mtuBytes} is too small for IPv6: want at least ${IPV6_MIN_MTU_BYTES}`)
+  }
+  return {
+    attachment,
+    hostIfName: hostIfNameOf(attachment),
+    hostMac: macOf(attachment, 'host'),
+    podIfName: parseIfName(attachment.ifName),
+    podMac: macOf(attachment, 'pod'),
+    mtuBytes,
+    addresses: granted.addresses,
+    ...(granted.destinations === undefined ? {} : { destinations: granted.destinations }),
+    viaHost: own.ipsToRouteViaHost,
+    hostHasIpv6: facts.hasIpv6,
+    hostDisablesIpv6: facts.disablesIpv6,
+    podDisablesIpv6: facts.podDisablesIpv6,
+  }
+}
+
+interface Wiring {
+  readonly granted: Granted
+  readonly edges: Edges
+  readonly by: Deadline
+}
+
+/** A second failure is logged: the one that the runtime has to see is the first. */
+async function orLog(edges: Edges, giveBack: () => Promise<void>): Promise<void> {
+  try {
+    await giveBack()
+  } catch (failure) {
+    edges.log(`the lease is not given back: ${messageOf(failure)}`)
+  }
+}

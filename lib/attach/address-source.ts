@@ -1,0 +1,37 @@
+import type { Address } from '../net/address.ts'
+import type { Prefix } from '../net/prefix.ts'
+import type { ValidAttachment } from '../cni/configuration.ts'
+import type { Dns } from '../cni/result.ts'
+import type { AttachmentCall, Call } from './call.ts'
+import { delegateSource } from './delegate-source.ts'
+import type { Edges } from './edges.ts'
+import { ipamdSource } from './ipamd-source.ts'
+import type { Deadline } from '../time/deadline.ts'
+
+/** What an attachment was given. */
+export interface Granted {
+  /** At most one for each family. */
+  readonly addresses: readonly Address[]
+  /** What is to be routed through the host; undefined means everything. */
+  readonly destinations?: readonly Prefix[]
+  readonly dns: Dns
+}
+
+/** Where addresses come from: ipamd over its socket, or another IPAM plugin. */
+export interface AddressSource {
+  /** Leases addresses; durable when it returns (invariant 2). */
+  allocate(call: AttachmentCall, by: Deadline): Promise<Granted>
+  /** Gives the addresses back. Nothing to give back is success. Call it only when the interface is gone (invariant 2). */
+  release(call: AttachmentCall, by: Deadline): Promise<void>
+  /** What is wrong with the reservation of `addresses`, each as a sentence. */
+  check(call: AttachmentCall, addresses: readonly Address[], by: Deadline): Promise<readonly string[]>
+  /** Frees what the network holds for attachments other than `keep`; undefined: what the source itself knows to be stale. */
+  collect(call: Call, keep: readonly ValidAttachment[] | undefined, by: Deadline): Promise<void>
+  /** Resolves when an ADD could get an address now. */
+  status(call: Call, by: Deadline): Promise<void>
+}
+
+/** The source that the configuration names. */
+export function addressSource({ own }: Call, edges: Edges): AddressSource {
+  return own.ipam.kind === 'tulle' ? ipamdSource(own.ipam, edges) : delegateSource(own.ipam.type, edges)
+}

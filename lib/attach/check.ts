@@ -1,0 +1,122 @@
+import { CniError, ErrorCode } from '../cni/errors.ts'
+import type { Result, ResultInterface } from '../cni/result.ts'
+import { equalAddresses } from '../net/address.ts'
+import { parseIfName } from '../net/if-name.ts'
+import { parseMac, type Mac } from '../net/mac.ts'
+import { diffPlan, renderProblem } from '../plan/diff.ts'
+import type { Kernel } from '../plan/kernel.ts'
+import { hostIfNameOf, macOf } from '../plan/link-names.ts'
+import { settingKey, type ObservedState } from '../plan/observed.ts'
+import type { Plan } from '../plan/operation.ts'
+import { gatewayOf, planAttach, type AttachInput } from '../plan/plan-attach.ts'
+import type { Deadline } from '../time/deadline.ts'
+import { requireNetns } from './add.ts'
+import { addressSource } from './address-source.ts'
+import type { AttachmentCall } from './call.ts'
+import type { Edges } from './edges.ts'
+import { checkNode, observeNode } from './node.ts'
+
+const LOOPBACK = parseIfName('lo')
+
+/**
+ * Verifies that everything ADD made is still there: both ends of the veth, addresses, routes, neighbours and settings, the
+ * node's part, and the lease (SPEC 1.1.0, section 2, CHECK; checklist K1–K7).
+ *
+ * What prevResult shows of the pod's interface holds, not what we would choose: a later plugin of the chain may have given
+ * it another hardware address or MTU (K4).
+ *
+ * @throws {CniError} code 106; its message names the first problem, its details all of them.
+ */
+export async function check(call: AttachmentCall, edges: Edges, by: Deadline): Promise<void> {
+  const { prevResult } = call.network
+  if (prevResult === undefined) throw new CniError(ErrorCode.invalidConfig, 'prevResult missing: CHECK needs the result of ADD')
+  using kernel = edges.openKernel(requireNetns(call))
+  const made = whatWasMade(call, prevResult)
+  const input = await expectation(call, kernel, { made, prevResult, by })
+  const plan = planAttach(input)
+  const problems = [
+    ...diffPlan(plan, await observe(kernel, plan, by)).map(renderProblem),
+    ...(await checkNode(kernel, [...new Set(input.addresses.map(({ family }) => family))], by)),
+    ...(await addressSource(call, edges).check(call, input.addresses, by)),
+  ]
+  const [first] = problems
+  if (first === undefined) return
+  const more = problems.length === 1 ? '' : ` (and ${problems.length - 1} more)`
+  throw new CniError(ErrorCode.checkFailed, `${first}${more}`, { details: problems.join('\n') })
+}
+
+/** Our two interfaces in the result of ADD. */
+interface Made {
+  readonly host: ResultInterface
+  readonly pod: ResultInterface
+  readonly podIndex: number
+}
+
+function whatWasMade({ attachment }: AttachmentCall, { interfaces }: Result): Made {
+  const hostIfName = hostIfNameOf(attachment)
+  const host = interfaces.find(({ name, sandbox }) => name === hostIfName && sandbox === undefined)
+  const podIndex = interfaces.findIndex(({ name, sandbox }) => name === attachment.ifName && sandbox !== undefined)
+  const pod = interfaces[podIndex]
+  if (host === undefined || pod === undefined) {
+    const missing = host === undefined ? hostIfName : attachment.ifName
+    throw new CniError(ErrorCode.invalidConfig, `prevResult.interfaces has no ${missing}: it is not the result of this attachment`)
+  }
+  return { host, pod, podIndex }
+}
+
+async function expectation(call: AttachmentCall, kernel: Kernel, known: Known): Promise<AttachInput> {
+  const { made, prevResult, by } = known
+  const { attachment, own } = call
+  const hostIfName = hostIfNameOf(attachment)
+  const podIfName = parseIfName(attachment.ifName)
+  // Before 1.1.0 a result does not say the MTU: what cannot be known is taken as found.
+  const hostMtu = made.host.mtuBytes ?? own.mtuBytes ?? (await kernel.observeLink('host', hostIfName, by))?.mtuBytes
+  const podMtu = made.pod.mtuBytes ?? (await kernel.observeLink('pod', podIfName, by))?.mtuBytes
+  const facts = observeNode(kernel)
+  const ours = prevResult.ips.filter(ip => ip.interfaceIndex === made.podIndex)
+  return {
+    attachment,
+    hostIfName,
+    hostMac: macOf(attachment, 'host'),
+    podIfName,
+    podMac: resultMac(made.pod) ?? macOf(attachment, 'pod'),
+    mtuBytes: hostMtu ?? 0,
+    ...(podMtu === undefined ? {} : { podMtuBytes: podMtu }),
+    addresses: ours.map(({ address }) => address.address),
+    destinations: prevResult.routes
+      .filter(({ dst, gw }) => gw !== undefined && equalAddresses(gw, gatewayOf(dst.address.family)))
+      .map(({ dst }) => dst),
+    viaHost: [],
+    hostHasIpv6: facts.hasIpv6,
+    hostDisablesIpv6: facts.disablesIpv6,
+    podDisablesIpv6: facts.podDisablesIpv6,
+  }
+}
+
+interface Known {
+  readonly made: Made
+  readonly prevResult: Result
+  readonly by: Deadline
+}
+
+function resultMac({ mac }: ResultInterface): Mac | undefined {
+  return mac === undefined ? undefined : parseMac(mac)
+}
+
+/** Reads all that `plan` speaks of. */
+async function observe(kernel: Kernel, plan: Plan, by: Deadline): Promise<ObservedState> {
+  const [veth] = plan
+  if (veth?.do !== 'add-veth') throw new Error('a plan to attach begins with a veth pair')
+  const settings = new Map<string, string>()
+  for (const operation of plan) {
+    if (operation.do !== 'set-sysctl') continue
+    const value = kernel.readSysctl(operation.at, operation.key)
+    if (value !== undefined) settings.set(settingKey(operation.at, operation.key), value)
+  }
+  return {
+    host: await kernel.observeInterface('host', veth.hostIfName, by),
+    pod: await kernel.observeInterface('pod', veth.podIfName, by),
+    podLoopback: await kernel.observeLink('pod', LOOPBACK, by),
+    settings,
+  }
+}

@@ -1,0 +1,55 @@
+import { CniError, ErrorCode } from '../cni/errors.ts'
+import type { AttachmentKey } from '../ipam/attachment.ts'
+import { hostIfNameOf } from '../plan/link-names.ts'
+import type { Kernel } from '../plan/kernel.ts'
+import type { Deadline } from '../time/deadline.ts'
+import { addressSource } from './address-source.ts'
+import type { AttachmentCall } from './call.ts'
+import type { Edges } from './edges.ts'
+import { ownershipOf, removeLink } from './leftovers.ts'
+import { messageOf } from './message.ts'
+
+/**
+ * Undoes ADD as far as possible (SPEC 1.1.0, section 2, DEL; checklist D1–D7).
+ *
+ * It needs neither the pod's namespace nor prevResult nor ipamd: the host-side veth is found by its derived name, and takes
+ * the pod's end and all that hangs on both with it. Missing things are success. The address is given back only when the
+ * interface is seen to be gone: while it answers, nobody else may have it (D5).
+ *
+ * @throws {CniError} code 105 with what could not be removed; what could be removed is.
+ */
+export async function del(call: AttachmentCall, edges: Edges, by: Deadline): Promise<void> {
+  using _lock = await edges.lock(call.attachment, by)
+  using kernel = edges.openKernel()
+  await detach(kernel, call.attachment, { edges, by })
+  await addressSource(call, edges).release(call, by)
+}
+
+/**
+ * Removes the attachment's interface, if it has one and it is its own.
+ *
+ * A link of that name that belongs to somebody else stays, and is no failure: this attachment has none then (R22).
+ *
+ * @throws {CniError} code 105 when it does not go.
+ */
+export async function detach(kernel: Kernel, attachment: AttachmentKey, { edges, by }: Detaching): Promise<void> {
+  const hostIfName = hostIfNameOf(attachment)
+  const link = await kernel.observeLink('host', hostIfName, by)
+  if (link === undefined) return
+  if (ownershipOf(link, attachment) === 'foreign') {
+    edges.log(`host link ${hostIfName} is left alone: its alias is '${link.alias ?? ''}'`)
+    return
+  }
+  try {
+    await removeLink(kernel, hostIfName, by)
+  } catch (failure) {
+    const { containerId, ifName } = attachment
+    const what = `the interface of ${containerId}/${ifName} is not removed, its address is kept: ${messageOf(failure)}`
+    throw new CniError(ErrorCode.delIncomplete, what, { cause: failure })
+  }
+}
+
+interface Detaching {
+  readonly edges: Edges
+  readonly by: Deadline
+}

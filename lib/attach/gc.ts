@@ -1,0 +1,67 @@
+import type { ValidAttachment } from '../cni/configuration.ts'
+import { CniError, ErrorCode } from '../cni/errors.ts'
+import type { AttachmentKey } from '../ipam/attachment.ts'
+import type { Kernel } from '../plan/kernel.ts'
+import { parseOwner } from '../plan/owner.ts'
+import type { Deadline } from '../time/deadline.ts'
+import { addressSource } from './address-source.ts'
+import type { Call } from './call.ts'
+import { detach } from './del.ts'
+import type { Edges } from './edges.ts'
+import { messageOf } from './message.ts'
+
+/**
+ * Removes every interface of this network, and frees every lease of it, that belongs to none of the attachments that the
+ * runtime says are valid (SPEC 1.1.0, section 2, GC; checklist G1–G7).
+ *
+ * Without a list of valid attachments nothing of ours is touched (G3). What could not be removed keeps its lease. Every
+ * step is tried; all failures are reported (G4).
+ */
+export async function gc(call: Call, edges: Edges, by: Deadline): Promise<void> {
+  const { name, validAttachments: valid } = call.network
+  const source = addressSource(call, edges)
+  if (valid === undefined) {
+    // Forwarded all the same (G5): a delegated plugin may know by itself what is stale.
+    await source.collect(call, undefined, by)
+    return
+  }
+  using kernel = edges.openKernel()
+  const stale = await staleAttachments(kernel, { network: name, valid, by })
+  const failures: unknown[] = []
+  const kept: ValidAttachment[] = []
+  for (const attachment of stale) {
+    try {
+      using _lock = await edges.lock(attachment, by)
+      await detach(kernel, attachment, { edges, by })
+    } catch (failure) {
+      failures.push(failure)
+      kept.push(attachment)
+    }
+  }
+  await source.collect(call, [...valid, ...kept], by).catch((failure: unknown) => failures.push(failure))
+  throwAll(failures)
+}
+
+interface Scope {
+  readonly network: string
+  readonly valid: readonly ValidAttachment[]
+  readonly by: Deadline
+}
+
+/** The owners of this network's interfaces that are not valid. Scoped by network name, never by plugin (G7, R39). */
+async function staleAttachments(kernel: Kernel, { network, valid, by }: Scope): Promise<readonly AttachmentKey[]> {
+  const isValid = new Set(valid.map(({ containerId, ifName }) => `${containerId}/${ifName}`))
+  const links = await kernel.observeOwnLinks(by)
+  return links
+    .map(({ alias }) => (alias === undefined ? undefined : parseOwner(alias)?.attachment))
+    .filter(attachment => attachment !== undefined)
+    .filter(attachment => attachment.network === network && !isValid.has(`${attachment.containerId}/${attachment.ifName}`))
+}
+
+function throwAll(failures: readonly unknown[]): void {
+  const [first] = failures
+  if (first === undefined) return
+  if (failures.length === 1) throw first
+  const details = failures.map(messageOf).join('\n')
+  throw new CniError(ErrorCode.delIncomplete, `${messageOf(first)} (and ${failures.length - 1} more)`, { details })
+}

@@ -1,0 +1,45 @@
+import type { TulleConfiguration } from '../cni/tulle-configuration.ts'
+import { IpamProblem, IpamUnavailable } from '../ipam/errors.ts'
+import { equalAddresses, formatAddress } from '../net/address.ts'
+import type { AddressSource } from './address-source.ts'
+import type { Edges } from './edges.ts'
+
+type TulleIpam = Extract<TulleConfiguration['ipam'], { kind: 'tulle' }>
+
+/** Addresses from ipamd, over its Unix socket. */
+export function ipamdSource({ socketPath, pool }: TulleIpam, edges: Edges): AddressSource {
+  const ipam = edges.ipam(socketPath)
+  return {
+    async allocate({ attachment, invocation }, by) {
+      const { pod } = invocation.args
+      const lease = await ipam.allocate({ attachment, pool, pod, deadlineUnixMs: by.toUnixMs() }, by)
+      return { addresses: lease.addresses.map(({ address }) => address), dns: {} }
+    },
+
+    async release({ attachment }, by) {
+      try {
+        await ipam.release({ attachment }, by)
+      } catch (failure) {
+        if (!(failure instanceof IpamUnavailable || failure instanceof IpamProblem)) throw failure
+        // DEL must not need the daemon (R13): what it cannot be told now it will read from the spool.
+        edges.spoolRelease(socketPath, { attachment, releasedAtUnixMs: edges.nowUnixMs() })
+        edges.log(`release of ${attachment.containerId}/${attachment.ifName} spooled: ${failure.message}`)
+      }
+    },
+
+    async check({ attachment }, addresses, by) {
+      const lease = await ipam.find(attachment, by)
+      if (lease === undefined) return [`ipamd has no lease for ${attachment.containerId}/${attachment.ifName}`]
+      return addresses
+        .filter(address => !lease.addresses.some(leased => equalAddresses(leased.address, address)))
+        .map(address => `ipamd does not have ${formatAddress(address)} leased to ${attachment.containerId}/${attachment.ifName}`)
+    },
+
+    async collect({ network }, keep, by) {
+      if (keep !== undefined) await ipam.collect({ network: network.name, valid: keep }, by)
+    },
+
+    status: (_call, by) => ipam.status(pool, by),
+  }
+}
+

@@ -1,0 +1,71 @@
+import { CniError, ErrorCode } from '../cni/errors.ts'
+import { equalAttachments, type AttachmentKey } from '../ipam/attachment.ts'
+import type { IfName } from '../net/if-name.ts'
+import type { Kernel } from '../plan/kernel.ts'
+import { LINK_GROUP } from '../plan/marks.ts'
+import type { ObservedLink } from '../plan/observed.ts'
+import { parseOwner } from '../plan/owner.ts'
+import { planDetach } from '../plan/plan-attach.ts'
+import type { Deadline } from '../time/deadline.ts'
+import { isGone } from './apply.ts'
+
+/** Whose a host-side link is, seen from one attachment. */
+export type Ownership = 'ours' | 'ours-unfinished' | 'foreign'
+
+/**
+ * Tells whose `link` is. A link in our group without an alias was just created by an ADD that was killed at once: the
+ * kernel cannot set the alias in the same request (R22). Its name, which is derived from the attachment, says whose it is.
+ */
+export function ownershipOf(link: ObservedLink, attachment: AttachmentKey): Ownership {
+  if (link.alias === undefined) return link.group === LINK_GROUP ? 'ours-unfinished' : 'foreign'
+  const owner = parseOwner(link.alias)
+  if (owner === undefined || !equalAttachments(owner.attachment, attachment)) return 'foreign'
+  return owner.isComplete ? 'ours' : 'ours-unfinished'
+}
+
+/**
+ * Makes room for a new interface: removes what an earlier ADD of the same attachment left behind, and refuses when the
+ * interface is there and is anybody's in use (checklist A1, A11).
+ *
+ * @throws {CniError} code 103 naming the interface and whose it is.
+ */
+export async function clearLeftovers(kernel: Kernel, names: Names, by: Deadline): Promise<void> {
+  const { attachment, hostIfName, podIfName, netnsPath } = names
+  const host = await kernel.observeLink('host', hostIfName, by)
+  const pod = await kernel.observeLink('pod', podIfName, by)
+  if (host !== undefined) {
+    const ownership = ownershipOf(host, attachment)
+    if (ownership === 'foreign') throw exists(`host link ${hostIfName}`, `its alias is '${host.alias ?? ''}'`)
+    const isInUse = ownership === 'ours' && pod !== undefined && pod.index === host.peerIndex
+    if (isInUse) throw exists(`${podIfName} in ${netnsPath}`, 'an earlier ADD of this container made it; want DEL first')
+    // Either ADD never ended, or its other end is in a namespace that is no longer this container's.
+    await removeLink(kernel, hostIfName, by)
+  }
+  if (pod !== undefined && (await kernel.observeLink('pod', podIfName, by)) !== undefined) {
+    throw exists(`${podIfName} in ${netnsPath}`, 'somebody else made it')
+  }
+}
+
+/** What an attachment's interface is called at both ends. */
+export interface Names {
+  readonly attachment: AttachmentKey
+  readonly hostIfName: IfName
+  readonly podIfName: IfName
+  readonly netnsPath: string
+}
+
+/** Removes a host-side link and with it the pod's. A link that is not there is removed. */
+export async function removeLink(kernel: Kernel, hostIfName: IfName, by: Deadline): Promise<void> {
+  for (const operation of planDetach(hostIfName)) {
+    by.throwIfPast(`removing ${hostIfName}`)
+    try {
+      await kernel.apply(operation, by)
+    } catch (failure) {
+      if (!isGone(failure)) throw failure
+    }
+  }
+}
+
+function exists(what: string, why: string): CniError {
+  return new CniError(ErrorCode.interfaceExists, `${what} exists already: ${why}`)
+}

@@ -1,0 +1,215 @@
+import type { Address } from '../net/address.ts'
+import type { IfName } from '../net/if-name.ts'
+import { KernelError, type Kernel } from '../plan/kernel.ts'
+import { LINK_GROUP, ROUTE_PROTOCOL } from '../plan/marks.ts'
+import type { ObservedInterface, ObservedLink } from '../plan/observed.ts'
+import type { AddRoute, AddVeth, DeleteRoute, Operation, Place } from '../plan/operation.ts'
+import { ruleComment, type Ruleset } from '../plan/ruleset.ts'
+import type { Deadline } from '../time/deadline.ts'
+import { FakeNetns, observed, type FakeLink, type FakeRoute } from './fake-netns.ts'
+
+const RTPROT_BOOT = 3
+const RTPROT_RA = 9
+
+/** One use of a FakeKernel: an operation, or the name of the method that reads or writes something else. */
+export type KernelStep = Operation | Exclude<keyof Kernel, 'apply' | 'hasPod' | 'podIsHost' | symbol>
+
+/** What goes wrong at a step. */
+export interface KernelFault {
+  readonly errno: string
+  /** 'refused': nothing was done. 'answer lost': it was done, and nobody saw the answer. */
+  readonly how: 'refused' | 'answer lost'
+}
+
+/** Asked before each step: what goes wrong with it, if anything. */
+export type FaultHook = (step: KernelStep) => KernelFault | undefined
+
+/** What a FakeKernel looks at. Several may look at one namespace: the host's, say. */
+export interface FakeKernelOptions {
+  readonly host: FakeNetns
+  readonly pod?: FakeNetns | undefined
+  readonly fault?: FaultHook | undefined
+}
+
+/** The kernel in memory, under the same contract as the real one: see kernel-contract.ts. */
+export class FakeKernel implements Kernel {
+  readonly hasPod: boolean
+  readonly podIsHost: boolean
+  /** True once it was disposed of: whoever uses it after that has a bug. */
+  isClosed = false
+  readonly #host: FakeNetns
+  readonly #pod: FakeNetns | undefined
+  readonly #fault: FaultHook
+
+  constructor({ host, pod, fault }: FakeKernelOptions) {
+    this.#host = host
+    this.#pod = pod
+    this.#fault = fault ?? (() => undefined)
+    this.hasPod = pod !== undefined
+    this.podIsHost = pod === host
+  }
+
+  async apply(operation: Operation, by: Deadline): Promise<void> {
+    this.#step(operation, by, () => {
+      const errno = this.#perform(operation)
+      if (errno !== undefined) throw new KernelError(operation, errno)
+    })
+  }
+
+  async observeInterface(at: Place, name: IfName, by: Deadline): Promise<ObservedInterface | undefined> {
+    return this.#step('observeInterface', by, () => {
+      const netns = this.#at(at)
+      const link = netns.link(name)
+      if (link === undefined) return undefined
+      const { addresses, neighbours } = link
+      return { link: observed(link), addresses: [...addresses], routes: netns.routesOf(link), neighbours: [...neighbours] }
+    })
+  }
+
+  async observeLink(at: Place, name: IfName, by: Deadline): Promise<ObservedLink | undefined> {
+    return this.#step('observeLink', by, () => {
+      const link = this.#at(at).link(name)
+      return link && observed(link)
+    })
+  }
+
+  async observeOwnLinks(by: Deadline): Promise<readonly ObservedLink[]> {
+    return this.#step('observeOwnLinks', by, () => this.#host.links.filter(({ group }) => group === LINK_GROUP).map(observed))
+  }
+
+  async observeLinkTowards(address: Address, by: Deadline): Promise<ObservedLink | undefined> {
+    return this.#step('observeLinkTowards', by, () => {
+      const link = this.#host.linkTowards(address)
+      return link && observed(link)
+    })
+  }
+
+  async observeRouterAdvertisementLinks(by: Deadline): Promise<readonly ObservedLink[]> {
+    return this.#step('observeRouterAdvertisementLinks', by, () => {
+      const learnt = this.#host.routes.filter(({ protocol }) => protocol === RTPROT_RA)
+      const links = new Set(learnt.map(({ link }) => link).filter(link => link !== undefined))
+      return [...links].map(observed)
+    })
+  }
+
+  readSysctl(at: Place, key: string): string | undefined {
+    return this.#step('readSysctl', undefined, () => this.#at(at).sysctls.get(key))
+  }
+
+  async hasRuleset(ruleset: Ruleset, by: Deadline): Promise<boolean> {
+    return this.#step('hasRuleset', by, () =>
+      ruleset.chains.every(({ name, rules }) => {
+        const comments = this.#host.chains.get(name) ?? []
+        return comments.length === rules.length && rules.every((rule, index) => comments[index] === ruleComment(rule))
+      }),
+    )
+  }
+
+  async replaceRuleset(ruleset: Ruleset, by: Deadline): Promise<void> {
+    this.#step('replaceRuleset', by, () => {
+      for (const { name, rules } of ruleset.chains) this.#host.chains.set(name, rules.map(ruleComment))
+    })
+  }
+
+  [Symbol.dispose](): void {
+    this.isClosed = true
+  }
+
+  #step<T>(step: KernelStep, by: Deadline | undefined, perform: () => T): T {
+    if (this.isClosed) throw new Error('a kernel that was disposed of is used')
+    const what = typeof step === 'string' ? step : step.do
+    by?.throwIfPast(what)
+    const fault = this.#fault(step)
+    if (fault === undefined) return perform()
+    if (fault.how === 'answer lost') performUnseen(perform)
+    throw new KernelError(step, fault.errno, { outcomeUnknown: fault.how === 'answer lost' })
+  }
+
+  /** @returns The errno, or undefined when it was done. */
+  #perform(operation: Operation): string | undefined {
+    switch (operation.do) {
+      case 'add-veth':
+        return this.#addVeth(operation)
+      case 'set-sysctl':
+        return this.#at(operation.at).setSysctl(operation.key, operation.value)
+      case 'add-unreachable':
+        return this.#host.addRoute({ to: operation.block, protocol: ROUTE_PROTOCOL })
+      case 'delete-unreachable':
+        return this.#host.deleteRoute({ to: operation.block, protocol: ROUTE_PROTOCOL })
+      default: {
+        const netns = this.#at(operation.at)
+        const link = netns.link(operation.link)
+        return link === undefined ? 'ENODEV' : performOn(netns, link, operation)
+      }
+    }
+  }
+
+  #addVeth({ hostIfName, hostMac, hostMtuBytes, podIfName, podMac, podMtuBytes }: AddVeth): string | undefined {
+    const pod = this.#at('pod')
+    if (this.#host.link(hostIfName) !== undefined) return 'EEXIST'
+    const podEnd = pod.addLink({ name: podIfName, mac: podMac, mtuBytes: podMtuBytes, kind: 'veth' })
+    if (typeof podEnd === 'string') return podEnd
+    const hostEnd = this.#host.addLink({
+      name: hostIfName,
+      mac: hostMac,
+      mtuBytes: hostMtuBytes,
+      kind: 'veth',
+      group: LINK_GROUP,
+    })
+    if (typeof hostEnd === 'string') {
+      pod.deleteLink(podEnd)
+      return hostEnd
+    }
+    hostEnd.peer = { netns: pod, link: podEnd }
+    podEnd.peer = { netns: this.#host, link: hostEnd }
+    return undefined
+  }
+
+  #at(place: Place): FakeNetns {
+    const netns = place === 'host' ? this.#host : this.#pod
+    if (netns === undefined) throw new KernelError("opening the pod's network namespace", 'ENOENT')
+    return netns
+  }
+}
+
+/** When nobody sees the answer, nobody sees a refusal either. */
+function performUnseen(perform: () => unknown): void {
+  try {
+    perform()
+  } catch (failure) {
+    if (!(failure instanceof KernelError)) throw failure
+  }
+}
+
+type OnLink = Exclude<Operation, { do: 'add-veth' | 'set-sysctl' | 'add-unreachable' | 'delete-unreachable' }>
+
+function performOn(netns: FakeNetns, link: FakeLink, operation: OnLink): string | undefined {
+  switch (operation.do) {
+    case 'delete-link':
+      return netns.deleteLink(link)
+    case 'set-link': {
+      const refusal = operation.alias === undefined ? undefined : netns.setAlias(link, operation.alias)
+      if (refusal === undefined && operation.up) netns.setUp(link)
+      return refusal
+    }
+    case 'disable-link-local':
+      return netns.disableLinkLocal(link)
+    case 'add-address':
+      return netns.addAddress(link, operation.address)
+    case 'delete-address':
+      return netns.deleteAddress(link, operation.address)
+    case 'set-neighbour':
+      return netns.setNeighbour(link, operation.address, operation.mac)
+    case 'delete-neighbour':
+      return netns.deleteNeighbour(link, operation.address)
+    case 'add-route':
+      return netns.addRoute(routeOf(operation, link))
+    case 'delete-route':
+      return netns.deleteRoute(routeOf(operation, link))
+  }
+}
+
+function routeOf({ at, to, via }: AddRoute | DeleteRoute, link: FakeLink): FakeRoute {
+  const protocol = at === 'host' ? ROUTE_PROTOCOL : RTPROT_BOOT
+  return { to, protocol, link, ...(via === undefined ? {} : { via }) }
+}

@@ -1,0 +1,304 @@
+import { addressFromBytes, addressToBytes, equalAddresses, parseAddress, type Address } from '../net/address.ts'
+import { parseIfName, type IfName } from '../net/if-name.ts'
+import { macToBytes, parseMac, type Mac } from '../net/mac.ts'
+import {
+  containsAddress,
+  equalPrefixes,
+  formatPrefix,
+  hostPrefix,
+  parseAddressWithLength,
+  parsePrefix,
+  prefixOf,
+  type AddressWithLength,
+  type Prefix,
+} from '../net/prefix.ts'
+import type { ObservedAddress, ObservedLink, ObservedNeighbour, ObservedRoute } from '../plan/observed.ts'
+
+/** Below this MTU the kernel gives a link no IPv6 at all (RFC 8200, section 5). */
+const IPV6_MIN_MTU_BYTES = 1280
+const RTPROT_KERNEL = 2
+const LINK_LOCAL = parsePrefix('fe80::/10')
+const LOOPBACK_ADDRESSES = ['127.0.0.1/8', '::1/128'].map(parseAddressWithLength)
+
+/** What every interface has for itself, by the folder below /proc/sys/net; new ones start with what `default` says. */
+const INTERFACE_SETTINGS = {
+  ipv4: { rp_filter: '0', accept_redirects: '1' },
+  ipv6: { accept_ra: '1', accept_redirects: '1', disable_ipv6: '0' },
+} as const
+const NODE_SETTINGS = { 'net/ipv4/ip_forward': '0', 'net/ipv6/conf/all/forwarding': '0' } as const
+
+/** A link of a FakeNetns. A test may change any of it, as somebody else on the node could. */
+export interface FakeLink {
+  readonly index: number
+  readonly name: IfName
+  readonly kind?: string
+  mac: Mac
+  mtuBytes: number
+  isUp: boolean
+  group: number
+  alias?: string
+  hasNoLinkLocal: boolean
+  /** The other end of a veth pair. */
+  peer?: { readonly netns: FakeNetns; readonly link: FakeLink }
+  addresses: ObservedAddress[]
+  neighbours: ObservedNeighbour[]
+}
+
+/** A route of the main table; without a link it refuses packets (unreachable). */
+export interface FakeRoute extends ObservedRoute {
+  readonly link?: FakeLink
+}
+
+/** What a new link is; the rest is as the kernel makes it. */
+export interface NewLink {
+  readonly name: IfName
+  readonly mac: Mac
+  readonly mtuBytes: number
+  readonly group?: number
+  readonly kind?: string
+}
+
+/**
+ * A network namespace in memory: what of the kernel's network state Tulle reads and changes, with the kernel's errors.
+ *
+ * The methods that change something return the name of the errno, or undefined when it was done.
+ */
+export class FakeNetns {
+  readonly hasIpv6: boolean
+  readonly links: FakeLink[] = []
+  routes: FakeRoute[] = []
+  /** By path below /proc/sys. */
+  readonly sysctls = new Map<string, string>()
+  /** The comments of the rules of each chain of our nftables table. */
+  readonly chains = new Map<string, readonly string[]>()
+  #lastIndex = 0
+
+  constructor({ hasIpv6 = true }: { readonly hasIpv6?: boolean } = {}) {
+    this.hasIpv6 = hasIpv6
+    for (const [key, value] of Object.entries(NODE_SETTINGS)) this.#addSetting(key, value)
+    for (const scope of ['all', 'default']) {
+      for (const [family, settings] of Object.entries(INTERFACE_SETTINGS)) {
+        for (const [name, value] of Object.entries(settings)) this.#addSetting(`net/${family}/conf/${scope}/${name}`, value)
+      }
+    }
+    this.addLink({ name: parseIfName('lo'), mac: parseMac('00:00:00:00:00:00'), mtuBytes: 65536 })
+  }
+
+  link(name: IfName): FakeLink | undefined {
+    return this.links.find(link => link.name === name)
+  }
+
+  /** @returns The new link, or the errno. */
+  addLink(link: NewLink): FakeLink | 'EEXIST' | 'EINVAL' {
+    if (this.link(link.name) !== undefined) return 'EEXIST'
+    if (link.kind === 'veth' && (link.mtuBytes < 68 || link.mtuBytes > 65535)) return 'EINVAL'
+    const added: FakeLink = {
+      ...link,
+      index: ++this.#lastIndex,
+      group: link.group ?? 0,
+      isUp: false,
+      hasNoLinkLocal: false,
+      addresses: [],
+      neighbours: [],
+    }
+    this.links.push(added)
+    this.#addSettings(added)
+    return added
+  }
+
+  /** Removes a link with all that hangs on it, and its peer. */
+  deleteLink(link: FakeLink): string | undefined {
+    if (link.name === 'lo') return 'EOPNOTSUPP'
+    this.links.splice(this.links.indexOf(link), 1)
+    this.routes = this.routes.filter(route => route.link !== link)
+    for (const key of this.sysctls.keys()) if (key.split('/')[3] === link.name) this.sysctls.delete(key)
+    const { peer } = link
+    delete link.peer
+    // The other end may have gone first, or be going now.
+    if (peer?.netns.links.includes(peer.link)) peer.netns.deleteLink(peer.link)
+    return undefined
+  }
+
+  setUp(link: FakeLink): void {
+    if (link.isUp) return
+    link.isUp = true
+    const own = link.name === 'lo' ? LOOPBACK_ADDRESSES : link.hasNoLinkLocal ? [] : [linkLocalOf(link.mac)]
+    for (const address of own) {
+      if (address.address.family === 6 && !this.#runsIpv6(link)) continue
+      link.addresses.push({ address, isTentative: link.name !== 'lo' })
+    }
+  }
+
+  setAlias(link: FakeLink, alias: string): string | undefined {
+    // IFALIASZ is 256, with a NUL.
+    if (new TextEncoder().encode(alias).length > 255) return 'ERANGE'
+    link.alias = alias
+    return undefined
+  }
+
+  disableLinkLocal(link: FakeLink): string | undefined {
+    if (!this.#hasIpv6(link)) return 'EAFNOSUPPORT'
+    link.hasNoLinkLocal = true
+    return undefined
+  }
+
+  setSysctl(key: string, value: string): string | undefined {
+    if (!this.sysctls.has(key)) return 'ENOENT'
+    if (!/^-?\d+$/.test(value)) return 'EINVAL'
+    this.sysctls.set(key, value)
+    const link = this.links.find(({ name }) => key === `net/ipv6/conf/${name}/disable_ipv6`)
+    if (link !== undefined && value === '1') this.#dropIpv6(link)
+    return undefined
+  }
+
+  addAddress(link: FakeLink, address: AddressWithLength): string | undefined {
+    const isIpv6 = address.address.family === 6
+    if (isIpv6 && !this.#hasIpv6(link)) return 'EINVAL'
+    if (isIpv6 && !this.#runsIpv6(link)) return 'EACCES'
+    // IPv6 has an address once on a link, IPv4 once with each length.
+    const isThere = link.addresses.some(
+      held => equalAddresses(held.address.address, address.address) && (isIpv6 || sameLength(held.address, address)),
+    )
+    if (isThere) return 'EEXIST'
+    link.addresses.push({ address, isTentative: false })
+    return undefined
+  }
+
+  deleteAddress(link: FakeLink, address: AddressWithLength): string | undefined {
+    const at = link.addresses.findIndex(held => formatPrefix(held.address) === formatPrefix(address))
+    if (at === -1) return 'EADDRNOTAVAIL'
+    link.addresses.splice(at, 1)
+    return undefined
+  }
+
+  setNeighbour(link: FakeLink, address: Address, mac: Mac): string | undefined {
+    if (address.family === 6 && !this.#runsIpv6(link)) return 'EINVAL'
+    link.neighbours = [...link.neighbours.filter(entry => !equalAddresses(entry.address, address)), { address, mac, isPermanent: true }]
+    return undefined
+  }
+
+  deleteNeighbour(link: FakeLink, address: Address): string | undefined {
+    const at = link.neighbours.findIndex(entry => equalAddresses(entry.address, address))
+    if (at === -1) return 'ENOENT'
+    link.neighbours.splice(at, 1)
+    return undefined
+  }
+
+  addRoute(route: FakeRoute): string | undefined {
+    return this.#refusalOf(route) ?? this.#keepRoute(route)
+  }
+
+  /** Removes the route to `to` through that link, by that next hop and of that protocol. */
+  deleteRoute(route: FakeRoute): string | undefined {
+    const at = this.routes.findIndex(
+      held =>
+        held.link === route.link && held.protocol === route.protocol && equalPrefixes(held.to, route.to) && sameVia(held, route),
+    )
+    if (at === -1) return 'ESRCH'
+    this.routes.splice(at, 1)
+    return undefined
+  }
+
+  /** The routes of the main table through `link`: those that were added, and those that its addresses bring along. */
+  routesOf(link: FakeLink): readonly ObservedRoute[] {
+    const added = this.routes.filter(route => route.link === link).map(({ link: _link, ...route }) => route)
+    return [...added, ...connectedRoutes(link)]
+  }
+
+  /** The link through which packets to `address` leave; own addresses are reached through lo. */
+  linkTowards(address: Address): FakeLink | undefined {
+    const up = this.links.filter(link => link.isUp)
+    if (up.some(link => link.addresses.some(held => equalAddresses(held.address.address, address)))) return this.links[0]
+    const routes: readonly FakeRoute[] = [
+      ...this.routes,
+      ...up.flatMap(link => connectedRoutes(link).map(route => ({ ...route, link }))),
+    ]
+    const best = routes
+      .filter(route => containsAddress(route.to, address) && route.link?.isUp !== false)
+      .toSorted((a, b) => b.to.prefixLength - a.to.prefixLength)[0]
+    return best?.link
+  }
+
+  #refusalOf({ to, via, link }: FakeRoute): string | undefined {
+    if (link === undefined) return undefined
+    if (to.address.family === 6 && !this.#runsIpv6(link)) return 'EACCES'
+    if (!link.isUp) return 'ENETDOWN'
+    if (via === undefined || containsAddress(LINK_LOCAL, via)) return undefined
+    const isOnLink = this.routesOf(link).some(route => route.via === undefined && containsAddress(route.to, via))
+    if (isOnLink) return undefined
+    return via.family === 4 ? 'ENETUNREACH' : 'EHOSTUNREACH'
+  }
+
+  #keepRoute(route: FakeRoute): string | undefined {
+    // One prefix, one route of that metric, whatever link it leads through. (Our metrics are the kernel's defaults.)
+    const isThere = this.routes.some(held => equalPrefixes(held.to, route.to))
+    // The routes that IPv4 addresses bring along have the metric of ours; those of IPv6 addresses have another.
+    const isConnected =
+      route.to.address.family === 4 &&
+      this.links.some(link => connectedRoutes(link).some(held => equalPrefixes(held.to, route.to)))
+    if (isThere || isConnected) return 'EEXIST'
+    this.routes.push(route)
+    return undefined
+  }
+
+  #addSetting(key: string, value: string): void {
+    if (this.hasIpv6 || !key.startsWith('net/ipv6/')) this.sysctls.set(key, value)
+  }
+
+  #addSettings(link: FakeLink): void {
+    for (const [family, settings] of Object.entries(INTERFACE_SETTINGS)) {
+      if (family === 'ipv6' && !this.#hasIpv6(link)) continue
+      for (const name of Object.keys(settings)) {
+        const value = this.sysctls.get(`net/${family}/conf/default/${name}`) ?? '0'
+        this.sysctls.set(`net/${family}/conf/${link.name}/${name}`, value)
+      }
+    }
+  }
+
+  #hasIpv6(link: FakeLink): boolean {
+    return this.hasIpv6 && link.mtuBytes >= IPV6_MIN_MTU_BYTES
+  }
+
+  #runsIpv6(link: FakeLink): boolean {
+    return this.#hasIpv6(link) && this.sysctls.get(`net/ipv6/conf/${link.name}/disable_ipv6`) !== '1'
+  }
+
+  #dropIpv6(link: FakeLink): void {
+    link.addresses = link.addresses.filter(({ address }) => address.address.family === 4)
+    this.routes = this.routes.filter(route => route.link !== link || route.to.address.family === 4)
+  }
+}
+
+/** `link` as the kernel reports it. */
+export function observed(link: FakeLink): ObservedLink {
+  const { addresses: _addresses, neighbours: _neighbours, peer, ...rest } = link
+  return { ...rest, ...(peer === undefined ? {} : { peerIndex: peer.link.index }) }
+}
+
+/** Routes to the prefixes of the addresses of a link that is up: those of IPv4 that have more than themselves, all of IPv6. */
+function connectedRoutes(link: FakeLink): readonly ObservedRoute[] {
+  if (!link.isUp || link.name === 'lo') return []
+  const prefixes = link.addresses
+    .map(({ address: { address, prefixLength } }) => prefixOf(address, prefixLength))
+    .filter(prefix => prefix.address.family === 6 || prefix.prefixLength < 32)
+  const unique = new Map<string, Prefix>(prefixes.map(prefix => [formatPrefix(prefix), prefix]))
+  return [...unique.values()].map(to => ({ to, protocol: RTPROT_KERNEL }))
+}
+
+function sameLength(a: AddressWithLength, b: AddressWithLength): boolean {
+  return a.prefixLength === b.prefixLength
+}
+
+/** IPv6 compares next hops only where the request names one. */
+function sameVia(held: FakeRoute, asked: FakeRoute): boolean {
+  if (asked.via === undefined) return held.via === undefined || asked.to.address.family === 6
+  return held.via !== undefined && equalAddresses(held.via, asked.via)
+}
+
+/** The address that a link makes for itself (RFC 4291, appendix A). */
+function linkLocalOf(mac: Mac): AddressWithLength {
+  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = macToBytes(mac)
+  const prefix = addressToBytes(parseAddress('fe80::')).subarray(0, 8)
+  const bytes = Uint8Array.of(...prefix, a ^ 0x02, b, c, 0xff, 0xfe, d, e, f)
+  return { ...hostPrefix(addressFromBytes(bytes)), prefixLength: 64 }
+}

@@ -1,0 +1,274 @@
+import { closeSync } from 'node:fs'
+import type { NativeAddon, NetnsHandle } from '../../native/addon.ts'
+import type { Address } from '../net/address.ts'
+import type { IfName } from '../net/if-name.ts'
+import { LINK_GROUP } from '../plan/marks.ts'
+import type { ObservedInterface, ObservedLink } from '../plan/observed.ts'
+import { placeOf, type Operation, type Place } from '../plan/operation.ts'
+import { renderOperation } from '../plan/render.ts'
+import { ruleComment, type Ruleset } from '../plan/ruleset.ts'
+import { DeadlineExceeded, type Deadline } from '../time/deadline.ts'
+import { KernelError, isErrno, type Kernel } from '../plan/kernel.ts'
+import { isNativeError } from './native-error.ts'
+import { NetlinkError } from './netlink-error.ts'
+import { NetlinkSocket, type NetlinkReply, type NetlinkRequest } from './netlink-socket.ts'
+import * as nftables from './nftables-encode.ts'
+import * as decode from './rtnetlink-decode.ts'
+import * as encode from './rtnetlink-encode.ts'
+
+const NETLINK_ROUTE = 0
+const NETLINK_NETFILTER = 12
+/** Means "the namespace of this process" to the addon, which then needs no thread to enter it. */
+const OWN_NETNS = -1
+const RTPROT_RA = 9
+const NO_SUCH_LINK = ['ENODEV', 'ENOENT'] as const
+/** What a route look-up answers when nothing leads there: no route, or one that refuses (unreachable, prohibit, blackhole). */
+const NO_ROUTE = ['ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL', 'ENODEV'] as const
+
+export interface LinuxKernelOptions {
+  /** Where the pod's network namespace is; undefined where there is none any more, or none is needed. */
+  readonly podNetnsPath?: string | undefined
+  /** 'async' in a daemon, 'sync' in a short-lived executable: see NetlinkSocket. */
+  readonly exchange: 'sync' | 'async'
+}
+
+/**
+ * Opens the running kernel for one attachment.
+ *
+ * @throws {NativeError} when the pod's namespace cannot be opened: 'ENOENT', or 'ENOTNETNS' when the path is something else.
+ */
+export function openLinuxKernel(addon: NativeAddon, options: LinuxKernelOptions): Kernel {
+  const pod = options.podNetnsPath === undefined ? undefined : addon.openNetns(options.podNetnsPath)
+  return new LinuxKernel(addon, pod, options.exchange)
+}
+
+class LinuxKernel implements Kernel {
+  readonly #addon: NativeAddon
+  readonly #pod: NetnsHandle | undefined
+  readonly #exchange: 'sync' | 'async'
+  readonly #sockets = new Map<string, NetlinkSocket>()
+  readonly #indexes = new Map<string, number>()
+
+  constructor(addon: NativeAddon, pod: NetnsHandle | undefined, exchange: 'sync' | 'async') {
+    this.#addon = addon
+    this.#pod = pod
+    this.#exchange = exchange
+  }
+
+  get hasPod(): boolean {
+    return this.#pod !== undefined
+  }
+
+  get podIsHost(): boolean {
+    if (this.#pod === undefined) return false
+    const own = this.#addon.openOwnNetns()
+    closeSync(own.fd)
+    return own.inode === this.#pod.inode && own.device === this.#pod.device
+  }
+
+  async apply(operation: Operation, by: Deadline): Promise<void> {
+    // Writing a sysctl asks no socket, which would refuse to begin.
+    by.throwIfPast(renderOperation(operation))
+    if (operation.do === 'set-sysctl') return this.#writeSysctl(operation)
+    try {
+      await this.#route(placeOf(operation)).acknowledge(await this.#encode(operation, by), by)
+    } catch (cause) {
+      // The link may have gone with its peer, and its name may soon be another link's.
+      this.#indexes.clear()
+      throw toKernelError(cause, operation)
+    }
+    // A veth takes its other end with it, which may be known here too.
+    if (operation.do === 'delete-link') this.#indexes.clear()
+  }
+
+  async #encode(operation: Exclude<Operation, { do: 'set-sysctl' }>, by: Deadline): Promise<NetlinkRequest> {
+    if (operation.do === 'add-veth') return encode.addVeth(operation, this.#podFd())
+    if (operation.do === 'add-unreachable') return encode.changeUnreachable('add', operation.block)
+    if (operation.do === 'delete-unreachable') return encode.changeUnreachable('delete', operation.block)
+    const index = await this.#indexOf(operation.at, operation.link, by)
+    switch (operation.do) {
+      case 'delete-link':
+        return encode.deleteLink(index)
+      case 'set-link':
+        return encode.setLink(operation, index)
+      case 'disable-link-local':
+        return encode.disableLinkLocal(index)
+      case 'add-address':
+      case 'delete-address':
+        return encode.changeAddress(operation, index)
+      case 'set-neighbour':
+        return encode.setNeighbour(operation, index)
+      case 'delete-neighbour':
+        return encode.deleteNeighbour(operation, index)
+      case 'add-route':
+      case 'delete-route':
+        return encode.changeRoute(operation, index)
+    }
+  }
+
+  async observeInterface(at: Place, name: IfName, by: Deadline): Promise<ObservedInterface | undefined> {
+    const link = await this.observeLink(at, name, by)
+    if (link === undefined) return undefined
+    const addresses = await this.#dump(at, encode.dumpAddresses(link.index), by)
+    const neighbours = await this.#dump(at, encode.dumpNeighbours(link.index), by)
+    const routes = [
+      ...(await this.#dump(at, encode.dumpRoutes(4, { oif: link.index }), by)),
+      ...(await this.#dump(at, encode.dumpRoutes(6, { oif: link.index }), by)),
+    ]
+    return {
+      link,
+      // A kernel without strict checking ignores the filters: what is not of this link is dropped here.
+      addresses: addresses.filter(reply => decode.addressLinkIndex(reply) === link.index).map(decode.decodeAddress),
+      routes: routes.filter(reply => decode.routeLinkIndex(reply) === link.index).map(decode.decodeRoute).filter(isPresent),
+      neighbours: neighbours.map(decode.decodeNeighbour).filter(isPresent),
+    }
+  }
+
+  async observeLink(at: Place, name: IfName, by: Deadline): Promise<ObservedLink | undefined> {
+    try {
+      const reply = await this.#get(at, encode.getLink({ name }), by, `ip link show dev ${name}`)
+      return reply && decode.decodeLink(reply)
+    } catch (error) {
+      if (isErrno(error, ...NO_SUCH_LINK) && (at === 'host' || this.hasPod)) return undefined
+      throw error
+    }
+  }
+
+  async observeOwnLinks(by: Deadline): Promise<readonly ObservedLink[]> {
+    const replies = await this.#dump('host', encode.dumpVeths(), by)
+    return replies.map(decode.decodeLink).filter(link => link.group === LINK_GROUP)
+  }
+
+  async observeLinkTowards(address: Address, by: Deadline): Promise<ObservedLink | undefined> {
+    try {
+      const route = await this.#get('host', encode.lookUpRoute(address), by, 'ip route get')
+      const index = route && decode.routeLinkIndex(route)
+      if (index === undefined) return undefined
+      const link = await this.#get('host', encode.getLink({ index }), by, `ip link show (index ${index})`)
+      return link && decode.decodeLink(link)
+    } catch (error) {
+      if (isErrno(error, ...NO_ROUTE)) return undefined
+      throw error
+    }
+  }
+
+  async observeRouterAdvertisementLinks(by: Deadline): Promise<readonly ObservedLink[]> {
+    const routes = await this.#dump('host', encode.dumpRoutes(6, { protocol: RTPROT_RA }), by)
+    const learnt = routes.filter(reply => decode.decodeRoute(reply)?.protocol === RTPROT_RA)
+    const indexes = new Set(learnt.map(decode.routeLinkIndex).filter(isPresent))
+    const links: ObservedLink[] = []
+    for (const index of indexes) {
+      const reply = await this.#get('host', encode.getLink({ index }), by, `ip link show (index ${index})`)
+      if (reply) links.push(decode.decodeLink(reply))
+    }
+    return links
+  }
+
+  readSysctl(at: Place, key: string): string | undefined {
+    try {
+      return this.#addon.readSysctl(this.#netnsFd(at), key)
+    } catch (cause) {
+      if (isNativeError(cause) && cause.code === 'ENOENT') return undefined
+      throw toKernelError(cause, `sysctl ${key}`)
+    }
+  }
+
+  #writeSysctl(operation: Extract<Operation, { do: 'set-sysctl' }>): void {
+    try {
+      this.#addon.writeSysctls(this.#netnsFd(operation.at), [[operation.key, operation.value]])
+    } catch (cause) {
+      throw toKernelError(cause, operation)
+    }
+  }
+
+  async hasRuleset(ruleset: Ruleset, by: Deadline): Promise<boolean> {
+    for (const chain of ruleset.chains) {
+      const rules = await this.#nftables(socket => socket.dump(nftables.dumpRules(chain), by), 'nft list ruleset')
+      const comments = rules.map(nftables.decodeRuleComment)
+      if (comments.length !== chain.rules.length) return false
+      if (chain.rules.some((rule, index) => comments[index] !== ruleComment(rule))) return false
+    }
+    return true
+  }
+
+  async replaceRuleset(ruleset: Ruleset, by: Deadline): Promise<void> {
+    await this.#nftables(socket => socket.transaction(nftables.replaceRules(ruleset), by), 'nft -f -')
+  }
+
+  [Symbol.dispose](): void {
+    for (const socket of this.#sockets.values()) socket.close()
+    this.#sockets.clear()
+    if (this.#pod !== undefined) closeSync(this.#pod.fd)
+  }
+
+  async #get(at: Place, request: NetlinkRequest, by: Deadline, doing: string): Promise<NetlinkReply | undefined> {
+    try {
+      return await this.#route(at).get(request, by)
+    } catch (cause) {
+      throw toKernelError(cause, doing)
+    }
+  }
+
+  async #dump(at: Place, request: NetlinkRequest, by: Deadline): Promise<readonly NetlinkReply[]> {
+    try {
+      return await this.#route(at).dump(request, by)
+    } catch (cause) {
+      throw toKernelError(cause, `reading network state at ${at}`)
+    }
+  }
+
+  async #nftables<T>(use: (socket: NetlinkSocket) => Promise<T>, doing: string): Promise<T> {
+    try {
+      return await use(this.#socket('nftables', OWN_NETNS, NETLINK_NETFILTER))
+    } catch (cause) {
+      throw toKernelError(cause, doing)
+    }
+  }
+
+  /** Interface indexes do not change while a link lives, so one look-up for each link is enough. */
+  async #indexOf(at: Place, name: IfName, by: Deadline): Promise<number> {
+    const key = `${at}:${name}`
+    const known = this.#indexes.get(key)
+    if (known !== undefined) return known
+    const reply = await this.#route(at).get(encode.getLink({ name }), by)
+    if (reply === undefined) throw new KernelError(`ip link show dev ${name}`, 'ENODEV')
+    const { index } = decode.decodeLink(reply)
+    this.#indexes.set(key, index)
+    return index
+  }
+
+  #route(at: Place): NetlinkSocket {
+    return this.#socket(at, this.#netnsFd(at), NETLINK_ROUTE)
+  }
+
+  #socket(key: string, netnsFd: number, protocol: number): NetlinkSocket {
+    const open = this.#sockets.get(key)
+    if (open !== undefined) return open
+    const socket = new NetlinkSocket(this.#addon, { netnsFd, protocol, exchange: this.#exchange })
+    this.#sockets.set(key, socket)
+    return socket
+  }
+
+  #netnsFd(at: Place): number {
+    return at === 'host' ? OWN_NETNS : this.#podFd()
+  }
+
+  #podFd(): number {
+    if (this.#pod === undefined) throw new KernelError("opening the pod's network namespace", 'ENOENT')
+    return this.#pod.fd
+  }
+}
+
+function isPresent<T>(value: T | undefined): value is T {
+  return value !== undefined
+}
+
+/** Failures that carry an errno become KernelErrors; deadlines and bugs pass as they are. */
+function toKernelError(cause: unknown, doing: Operation | string): unknown {
+  if (cause instanceof KernelError || cause instanceof DeadlineExceeded) return cause
+  if (cause instanceof NetlinkError) {
+    return new KernelError(doing, cause.code, { cause, detail: cause.extAck, outcomeUnknown: cause.outcomeUnknown })
+  }
+  if (isNativeError(cause)) return new KernelError(doing, cause.code, { cause })
+  return cause
+}

@@ -1,0 +1,132 @@
+import * as ifla from 'netlink/dist/rt/ifla.js'
+import * as rt from 'netlink/dist/rt/structs.js'
+import { getMap, getString, getU32 } from 'netlink/dist/structs.js'
+import { addressFromBytes, type Address } from '../net/address.ts'
+import { parseIfName } from '../net/if-name.ts'
+import { macFromBytes, type Mac } from '../net/mac.ts'
+import { defaultPrefix, prefixOf } from '../net/prefix.ts'
+import type { ObservedAddress, ObservedLink, ObservedNeighbour, ObservedRoute } from '../plan/observed.ts'
+import type { NetlinkReply } from './netlink-socket.ts'
+import { AF_INET, AF_INET6 } from './rtnetlink-encode.ts'
+
+/*
+ * rtnetlink(7) replies as observed state. Attributes are read as a map and only those that we use are decoded: the codecs'
+ * whole-object parsers throw on attributes that they know in an older form (a route via a next hop of the other family).
+ */
+
+type Attributes = ReadonlyMap<number, Buffer>
+
+// Attribute numbers from the kernel's uapi headers: linux/if_link.h, if_addr.h, rtnetlink.h, neighbour.h.
+const IFLA = { address: 1, ifname: 3, mtu: 4, link: 5, linkinfo: 18, ifalias: 20, afSpec: 26, group: 27 } as const
+const IFLA_INET6_ADDR_GEN_MODE = 8
+const ADDR_GEN_MODE_NONE = 1
+const IFA = { address: 1, local: 2, flags: 8 } as const
+const RTA = { dst: 1, oif: 4, gateway: 5, table: 15 } as const
+const NDA = { dst: 1, lladdr: 2 } as const
+
+export function decodeLink(reply: NetlinkReply): ObservedLink {
+  const header = rt.parseLink(head(reply, rt.__LENGTH_Link))
+  const attributes = attributesOf(reply, rt.__LENGTH_Link)
+  const mac = macOf(attributes.get(IFLA.address))
+  const alias = textOf(attributes.get(IFLA.ifalias))
+  const info = attributes.get(IFLA.linkinfo)
+  const kind = info === undefined ? undefined : ifla.parseInfo(info).kind
+  const peer = attributes.get(IFLA.link)
+  return {
+    index: header.index ?? 0,
+    name: parseIfName(textOf(attributes.get(IFLA.ifname)) ?? ''),
+    mtuBytes: numberOf(attributes.get(IFLA.mtu)),
+    isUp: header.flags?.up ?? false,
+    group: numberOf(attributes.get(IFLA.group)),
+    hasNoLinkLocal: hasNoLinkLocal(attributes.get(IFLA.afSpec)),
+    ...(mac === undefined ? {} : { mac }),
+    ...(alias === undefined ? {} : { alias }),
+    ...(kind === undefined ? {} : { kind }),
+    ...(peer === undefined ? {} : { peerIndex: getU32(peer) }),
+  }
+}
+
+function hasNoLinkLocal(afSpec: Buffer | undefined): boolean {
+  const inet6 = afSpec && mapOf(afSpec).get(AF_INET6)
+  return inet6 !== undefined && mapOf(inet6).get(IFLA_INET6_ADDR_GEN_MODE)?.[0] === ADDR_GEN_MODE_NONE
+}
+
+export function decodeAddress(reply: NetlinkReply): ObservedAddress {
+  const header = rt.parseAddress(head(reply, rt.__LENGTH_Address))
+  const attributes = attributesOf(reply, rt.__LENGTH_Address)
+  // On a point-to-point link the local address is the interface's; elsewhere only IFA_ADDRESS is sure to be there.
+  const bytes = attributes.get(IFA.local) ?? attributes.get(IFA.address)
+  if (bytes === undefined) throw new Error('RTM_NEWADDR without an address')
+  const flags = attributes.get(IFA.flags)
+  const states = flags === undefined ? header.flags : rt.parseAddressFlags(getU32(flags))
+  return {
+    address: { address: addressFromBytes(bytes), prefixLength: header.prefixlen ?? 0 },
+    isTentative: states?.tentative ?? false,
+  }
+}
+
+/** The index of the link that an address belongs to. */
+export function addressLinkIndex(reply: NetlinkReply): number {
+  return rt.parseAddress(head(reply, rt.__LENGTH_Address)).index ?? 0
+}
+
+/** The route, or undefined when it is in another table than the main one, or of a family that we do not use. */
+export function decodeRoute(reply: NetlinkReply): ObservedRoute | undefined {
+  const header = rt.parseRoute(head(reply, rt.__LENGTH_Route))
+  const attributes = attributesOf(reply, rt.__LENGTH_Route)
+  const table = attributes.get(RTA.table)
+  if ((table === undefined ? header.table : getU32(table)) !== rt.RoutingTableClass.MAIN) return undefined
+  const family = header.family === AF_INET ? 4 : header.family === AF_INET6 ? 6 : undefined
+  if (family === undefined) return undefined
+  const dst = attributes.get(RTA.dst)
+  const gateway = attributes.get(RTA.gateway)
+  return {
+    to: dst === undefined ? defaultPrefix(family) : prefixOf(addressFromBytes(dst), header.dstLen ?? 0),
+    // The codec turns a number that it knows into a name.
+    protocol: typeof header.protocol === 'string' ? rt.RouteProtocol[header.protocol] : (header.protocol ?? 0),
+    ...(gateway === undefined ? {} : { via: addressFromBytes(gateway) }),
+  }
+}
+
+/** The index of the link that a route leads through; undefined for one that leads nowhere, or to several. */
+export function routeLinkIndex(reply: NetlinkReply): number | undefined {
+  const oif = attributesOf(reply, rt.__LENGTH_Route).get(RTA.oif)
+  return oif === undefined ? undefined : getU32(oif)
+}
+
+/** The neighbour, or undefined for an entry of a family that we do not use. */
+export function decodeNeighbour(reply: NetlinkReply): ObservedNeighbour | undefined {
+  const header = rt.parseNeighbor(head(reply, rt.__LENGTH_Neighbor))
+  if (header.family !== AF_INET && header.family !== AF_INET6) return undefined
+  const attributes = attributesOf(reply, rt.__LENGTH_Neighbor)
+  const dst = attributes.get(NDA.dst)
+  if (dst === undefined) return undefined
+  const address: Address = addressFromBytes(dst)
+  const mac = macOf(attributes.get(NDA.lladdr))
+  return { address, isPermanent: header.state?.permanent ?? false, ...(mac === undefined ? {} : { mac }) }
+}
+
+function head(reply: NetlinkReply, length: number): Buffer {
+  return reply.payload.subarray(0, length)
+}
+
+function attributesOf(reply: NetlinkReply, headerLength: number): Attributes {
+  return mapOf(reply.payload.subarray(headerLength))
+}
+
+function mapOf(bytes: Buffer): Attributes {
+  return getMap(bytes, value => value)
+}
+
+function macOf(bytes: Buffer | undefined): Mac | undefined {
+  // Loopback has an all-zero address, tunnels one of another length: neither is an Ethernet address of ours.
+  return bytes?.length === 6 ? macFromBytes(bytes) : undefined
+}
+
+function textOf(bytes: Buffer | undefined): string | undefined {
+  return bytes === undefined ? undefined : getString(bytes)
+}
+
+function numberOf(bytes: Buffer | undefined): number {
+  return bytes === undefined ? 0 : getU32(bytes)
+}

@@ -1,0 +1,77 @@
+import type { Ipam } from '../attach/edges.ts'
+import type { AttachmentKey } from '../ipam/attachment.ts'
+import { IpamUnavailable, parseProblem } from '../ipam/errors.ts'
+import type { Lease } from '../ipam/lease.ts'
+import {
+  allocateRequestToWire,
+  collectRequestToWire,
+  leaseFilterToQuery,
+  parseAllocateReply,
+  parseCollectReply,
+  parseLeasesReply,
+  parseReleaseReply,
+  PATHS,
+  releaseRequestToWire,
+  statusPath,
+  type AllocateRequest,
+  type CollectReply,
+  type CollectRequest,
+  type ReleaseRequest,
+} from '../ipam/protocol.ts'
+import { ParseError } from '../net/parse-error.ts'
+import type { Deadline } from '../time/deadline.ts'
+import { exchange, type HttpRequest } from './http-over-unix.ts'
+
+/** ipamd over its Unix socket. */
+export class IpamClient implements Ipam {
+  readonly #socketPath: string
+
+  constructor(socketPath: string) {
+    this.#socketPath = socketPath
+  }
+
+  async allocate(request: AllocateRequest, by: Deadline): Promise<Lease> {
+    const body = allocateRequestToWire(request)
+    const { lease } = await this.#ask({ method: 'POST', path: PATHS.leases, body }, { by, parse: parseAllocateReply })
+    return lease
+  }
+
+  async release(request: ReleaseRequest, by: Deadline): Promise<boolean> {
+    const body = releaseRequestToWire(request)
+    const { released } = await this.#ask({ method: 'POST', path: PATHS.release, body }, { by, parse: parseReleaseReply })
+    return released
+  }
+
+  collect(request: CollectRequest, by: Deadline): Promise<CollectReply> {
+    const body = collectRequestToWire(request)
+    return this.#ask({ method: 'POST', path: PATHS.collect, body }, { by, parse: parseCollectReply })
+  }
+
+  async find(attachment: AttachmentKey, by: Deadline): Promise<Lease | undefined> {
+    const path = `${PATHS.leases}${leaseFilterToQuery(attachment)}`
+    const { leases } = await this.#ask({ method: 'GET', path }, { by, parse: parseLeasesReply })
+    return leases[0]
+  }
+
+  async status(pool: string | undefined, by: Deadline): Promise<void> {
+    await this.#ask({ method: 'GET', path: statusPath(pool) }, { by, parse: () => undefined })
+  }
+
+  async #ask<T>(request: HttpRequest, { by, parse }: Answer<T>): Promise<T> {
+    by.throwIfPast(`asking ipamd: ${request.method} ${request.path}`)
+    const { status, body } = await exchange(this.#socketPath, request, by)
+    try {
+      const document: unknown = JSON.parse(body)
+      if (status === 200) return parse(document)
+      throw parseProblem(document)
+    } catch (cause) {
+      if (!(cause instanceof SyntaxError || cause instanceof ParseError)) throw cause
+      throw new IpamUnavailable(this.#socketPath, `an answer (${status}) that cannot be read: ${cause.message}`, { cause })
+    }
+  }
+}
+
+interface Answer<T> {
+  readonly by: Deadline
+  readonly parse: (document: unknown) => T
+}
