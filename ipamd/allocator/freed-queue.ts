@@ -1,0 +1,60 @@
+import type { Prefix } from '../../lib/net/prefix.ts'
+
+/** An address that was leased once and is not now. */
+export interface FreedAddress {
+  readonly value: bigint
+  readonly block: Prefix
+  readonly freedAtUnixMs: number
+}
+
+// The array is cut when this many of its first entries are used up, so that taking from the front is O(1) on average.
+const COMPACT_AFTER = 1024
+
+/** Freed addresses, least recently freed first (checklist R8). Every method but countFreedAfter() is O(1) on average. */
+export class FreedQueue {
+  #order: FreedAddress[] = []
+  #head = 0
+  readonly #byValue = new Map<bigint, FreedAddress>()
+
+  get size(): number {
+    return this.#byValue.size
+  }
+
+  has(value: bigint): boolean {
+    return this.#byValue.has(value)
+  }
+
+  push(freed: FreedAddress): void {
+    this.#byValue.set(freed.value, freed)
+    this.#order.push(freed)
+  }
+
+  /** The address that was freed longest ago. */
+  oldest(): FreedAddress | undefined {
+    for (;;) {
+      const candidate = this.#order[this.#head]
+      if (candidate === undefined || this.#byValue.get(candidate.value) === candidate) return candidate
+      // delete() left it in the array: finding it there would cost a scan.
+      this.#head += 1
+      this.#compact()
+    }
+  }
+
+  /** Removes the address, wherever it stands. */
+  delete(value: bigint): void {
+    this.#byValue.delete(value)
+  }
+
+  /** How many addresses were freed after the given moment. */
+  countFreedAfter(unixMs: number): number {
+    let count = 0
+    for (const { freedAtUnixMs } of this.#byValue.values()) if (freedAtUnixMs > unixMs) count += 1
+    return count
+  }
+
+  #compact(): void {
+    if (this.#head < COMPACT_AFTER || this.#head * 2 < this.#order.length) return
+    this.#order = this.#order.slice(this.#head)
+    this.#head = 0
+  }
+}

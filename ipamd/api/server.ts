@@ -1,0 +1,98 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import { IpamProblem, PROBLEM_MEDIA_TYPE } from '../../lib/ipam/errors.ts'
+import type { Log } from '../log.ts'
+import { refuseStrangers, type PeerCheck } from './peer.ts'
+import { readJson } from './read-json.ts'
+import { findHandler, problemFor, type Subjects } from './routes.ts'
+
+const MAX_CONNECTIONS = 1024
+const MAX_HEADER_BYTES = 8 * 1024
+/** For the headers, and for a connection on which nothing moves. */
+const IDLE_TIMEOUT_MS = 5_000
+/** For a whole request. */
+const REQUEST_TIMEOUT_MS = 10_000
+
+/** Makes the HTTP server; the caller makes it listen. */
+export function createApi(
+  subjects: Subjects,
+  { peers, log }: { readonly peers: PeerCheck; readonly log: Log },
+): Server {
+  const server = createServer(
+    {
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headersTimeout: IDLE_TIMEOUT_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      connectionsCheckingInterval: 1000,
+      // A Unix socket has no host: a caller that writes its requests by hand need not make one up.
+      requireHostHeader: false,
+    },
+    (request, response) => void answer(request, response),
+  )
+  server.maxConnections = MAX_CONNECTIONS
+  server.timeout = IDLE_TIMEOUT_MS
+  server.on('clientError', refuseMalformed)
+  return server
+
+  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      refuseStrangers(request.socket, peers)
+      send(response, 200, { type: 'application/json', body: await handle(request) })
+    } catch (failure) {
+      const problem = problemFor(failure)
+      if (problem.status === 500) logFailure(log, request, problem)
+      if (problem.type === 'method-not-allowed') response.setHeader('allow', String(problem.members['allow']))
+      send(response, problem.status, { type: PROBLEM_MEDIA_TYPE, body: problem.toWire() })
+    }
+  }
+
+  async function handle(request: IncomingMessage): Promise<object> {
+    const { pathname, searchParams } = parseUrl(request.url ?? '')
+    const method = request.method ?? ''
+    const handler = findHandler(method, pathname)
+    const body = method === 'POST' ? await readJson(request) : undefined
+    return handler(subjects, { body, query: searchParams })
+  }
+}
+
+function parseUrl(text: string): URL {
+  const url = text.startsWith('/') ? URL.parse(`http://ipamd${text}`) : null
+  if (url === null) throw new IpamProblem('bad-request', `${JSON.stringify(text)}: want a path`)
+  return url
+}
+
+function send(
+  response: ServerResponse,
+  status: number,
+  { type, body }: { readonly type: string; readonly body: object },
+): void {
+  const text = `${JSON.stringify(body)}\n`
+  response.writeHead(status, {
+    'content-type': type,
+    'content-length': Buffer.byteLength(text),
+    // Callers live for one request.
+    connection: 'close',
+  })
+  response.end(text)
+}
+
+function logFailure(log: Log, request: IncomingMessage, problem: IpamProblem): void {
+  const cause = problem.cause instanceof Error ? problem.cause : problem
+  const stack = problem.type === 'internal' ? cause.stack : undefined
+  log.error('request failed', { method: request.method, url: request.url, problem: problem.type, error: cause, stack })
+}
+
+function refuseMalformed(cause: NodeJS.ErrnoException, socket: Socket): void {
+  if (!socket.writable || cause.code === 'ECONNRESET') {
+    socket.destroy()
+    return
+  }
+  const body = `${JSON.stringify(new IpamProblem('bad-request', `not an HTTP request: ${cause.message}`).toWire())}\n`
+  const head = [
+    'HTTP/1.1 400 Bad Request',
+    `content-type: ${PROBLEM_MEDIA_TYPE}`,
+    `content-length: ${Buffer.byteLength(body)}`,
+    'connection: close',
+  ]
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy())
+}

@@ -1,0 +1,127 @@
+import { readFile } from 'node:fs/promises'
+import { Ajv } from 'ajv'
+import t from 'tap'
+import { formatPrefix } from '../lib/net/prefix.ts'
+import { ConfigError, parseConfig } from './config.ts'
+
+const POOL = { name: 'default', prefixes: ['10.244.0.0/16', 'fd00:10:244::/56'] }
+const CONFIG = { socket: '/run/tulle/ipamd.sock', stateDir: '/var/lib/tulle', pools: [POOL] }
+
+function withPool(change: object): object {
+  return { ...CONFIG, pools: [{ ...POOL, ...change }] }
+}
+
+t.test('parseConfig() takes the whole fixed interface', async t => {
+  const config = parseConfig(
+    JSON.stringify({
+      ...CONFIG,
+      node: 'n1',
+      pools: [
+        {
+          ...POOL,
+          blockPrefixLength: { ipv4: 25, ipv6: 72 },
+          exclude: ['10.244.0.9', '10.244.8.0/24'],
+          cooldownSeconds: 5,
+        },
+      ],
+      blockSource: { type: 'local' },
+    }),
+    'host',
+  )
+  t.equal(config.nodeName, 'n1')
+  t.equal(config.socketPath, '/run/tulle/ipamd.sock')
+  const pool = config.pools[0]
+  t.same(pool?.prefixes.map(formatPrefix), POOL.prefixes)
+  t.same(pool?.exclude.map(formatPrefix), ['10.244.0.9/32', '10.244.8.0/24'])
+  t.same(pool?.blockPrefixLength, { 4: 25, 6: 72 })
+  t.equal(pool?.cooldownMs, 5000)
+})
+
+t.test('parseConfig() fills in what is optional', async t => {
+  const config = parseConfig(JSON.stringify(CONFIG), 'host')
+  t.equal(config.nodeName, 'host')
+  t.same(config.pools[0], { ...config.pools[0], blockPrefixLength: { 4: 24, 6: 64 }, exclude: [], cooldownMs: 30_000 })
+})
+
+const refused = [
+  { name: 'an unknown key', config: { ...CONFIG, colour: 1 }, want: 'colour: unknown key' },
+  { name: 'an unknown key of a pool', config: withPool({ prefix: 'x' }), want: 'pools[0].prefix: unknown key' },
+  { name: 'a missing key', config: { socket: '/a', pools: [POOL] }, want: 'stateDir: missing' },
+  { name: 'no pool', config: { ...CONFIG, pools: [] }, want: 'pools: []: must NOT have fewer than 1 items' },
+  { name: 'a pool without a prefix', config: withPool({ prefixes: [] }), want: 'pools[0].prefixes: []: ' },
+  { name: 'a relative socket', config: { ...CONFIG, socket: 'ipamd.sock' }, want: 'socket: "ipamd.sock": ' },
+  {
+    name: 'a socket that is too long',
+    config: { ...CONFIG, socket: `/${'a'.repeat(107)}` },
+    want: 'want at most 107 bytes',
+  },
+  { name: 'a wrong type', config: { ...CONFIG, node: 7 }, want: 'node: 7: want string' },
+  { name: 'an array', config: [], want: 'configuration: []: want object' },
+  {
+    name: 'host bits in a prefix',
+    config: withPool({ prefixes: ['10.244.0.0/16', '10.0.0.1/8'] }),
+    want: 'pools[0].prefixes[1]: ',
+  },
+  { name: 'text that is no prefix', config: withPool({ prefixes: ['10.1'] }), want: 'pools[0].prefixes[0]: ' },
+  {
+    name: 'overlap within a pool',
+    config: withPool({ prefixes: ['10.0.0.0/8', '10.244.0.0/16'] }),
+    want: 'pools[0].prefixes[1]: "10.244.0.0/16": overlaps pools[0].prefixes[0], "10.0.0.0/8"',
+  },
+  {
+    name: 'overlap across pools (R31)',
+    config: { ...CONFIG, pools: [POOL, { name: 'second', prefixes: ['fd00:10:244:7::/64'] }] },
+    want: 'pools[1].prefixes[0]: "fd00:10:244:7::/64": overlaps pools[0].prefixes[1], "fd00:10:244::/56"',
+  },
+  {
+    name: 'two pools of one name',
+    config: { ...CONFIG, pools: [POOL, { ...POOL, prefixes: ['10.1.0.0/16'] }] },
+    want: 'pools[1].name: "default"',
+  },
+  {
+    name: 'a block larger than its prefix',
+    config: withPool({ blockPrefixLength: { ipv4: 8 } }),
+    want: 'pools[0].blockPrefixLength.ipv4: 8: want at least 16',
+  },
+  {
+    name: 'a block length that no family has',
+    config: withPool({ blockPrefixLength: { ipv4: 33 } }),
+    want: 'pools[0].blockPrefixLength.ipv4: 33: ',
+  },
+  {
+    name: 'an exclusion outside the pool',
+    config: withPool({ exclude: ['10.9.0.1'] }),
+    want: 'pools[0].exclude[0]: "10.9.0.1": ',
+  },
+  { name: 'a negative cooldown', config: withPool({ cooldownSeconds: -1 }), want: 'pools[0].cooldownSeconds: -1: ' },
+  {
+    name: 'a block source of a later version',
+    config: { ...CONFIG, blockSource: { type: 'kubernetes' } },
+    want: 'blockSource.type: "kubernetes"',
+  },
+] as const
+for (const { name, config, want } of refused) {
+  t.test(`parseConfig() refuses ${name} with its path and value`, async t => {
+    try {
+      parseConfig(JSON.stringify(config), 'host')
+      t.fail('it was taken')
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error
+      t.ok(error.message.includes(want), error.message)
+    }
+  })
+}
+
+t.test('parseConfig() refuses what is not JSON', async t => {
+  t.throws(() => parseConfig('{', 'host'), { name: 'ConfigError', message: /^not JSON: / })
+})
+
+t.test('parseConfig() takes a block length for a family that the pool lacks', async t => {
+  const config = withPool({ prefixes: ['10.244.0.0/28'], blockPrefixLength: { ipv6: 64 } })
+  t.same(parseConfig(JSON.stringify(config), 'host').pools[0]?.blockPrefixLength, { 4: 24, 6: 64 })
+})
+
+t.test('config.schema.json compiles under the strict mode of ajv', async t => {
+  const schema: unknown = JSON.parse(await readFile(new URL('config.schema.json', import.meta.url), 'utf8'))
+  t.ok(new Ajv({ strict: true }).compile(schema as object)(CONFIG))
+})

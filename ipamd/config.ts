@@ -1,0 +1,188 @@
+import type { ErrorObject } from 'ajv'
+import { validate } from '../generated/ipamd-config-validator.js'
+import { shown } from '../lib/ipam/fields.ts'
+import { parseAddress, type Family } from '../lib/net/address.ts'
+import { ParseError } from '../lib/net/parse-error.ts'
+import { formatPrefix, hostPrefix, overlaps, parsePrefix, type Prefix } from '../lib/net/prefix.ts'
+import type { Pool } from './allocator/pool.ts'
+
+/** What ipamd does, as its configuration file says. */
+export interface IpamdConfig {
+  readonly socketPath: string
+  readonly stateDir: string
+  readonly nodeName: string
+  /** At least one; the first is the default. */
+  readonly pools: readonly Pool[]
+}
+
+/** A configuration that ipamd refuses. The message begins with the JSON path. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+}
+
+/** Longest path that fits sockaddr_un, without its closing NUL. */
+const MAX_SOCKET_PATH_BYTES = 107
+
+const DEFAULT_BLOCK_PREFIX_LENGTH: Readonly<Record<Family, number>> = { 4: 24, 6: 64 }
+const DEFAULT_COOLDOWN_SECONDS = 30
+
+// The shapes that the schema promises.
+interface ConfigDocument {
+  readonly socket: string
+  readonly stateDir: string
+  readonly node?: string
+  readonly pools: readonly PoolDocument[]
+  readonly blockSource?: { readonly type: string }
+}
+
+interface PoolDocument {
+  readonly name: string
+  readonly prefixes: readonly string[]
+  readonly blockPrefixLength?: { readonly ipv4?: number; readonly ipv6?: number }
+  readonly exclude?: readonly string[]
+  readonly cooldownSeconds?: number
+}
+
+/**
+ * Reads the text of a configuration file.
+ *
+ * @param hostName the node's name when the file gives none.
+ * @throws {ConfigError} for an unknown key, a prefix that is none or overlaps another one, and everything else that the
+ *   schema does not allow. The message has the JSON path, the value and what was wanted.
+ */
+export function parseConfig(text: string, hostName: string): IpamdConfig {
+  const document = parseDocument(text)
+  if (Buffer.byteLength(document.socket) > MAX_SOCKET_PATH_BYTES) {
+    throw new ConfigError(`socket: ${shown(document.socket)}: want at most ${MAX_SOCKET_PATH_BYTES} bytes`)
+  }
+  const source = document.blockSource?.type ?? 'local'
+  if (source !== 'local') {
+    throw new ConfigError(`blockSource.type: ${shown(source)}: this version has no such block source, want "local"`)
+  }
+  const pools = document.pools.map((pool, index) => parsePool(pool, `pools[${index}]`))
+  refuseRepeatedNames(pools)
+  refuseOverlaps(pools)
+  return { socketPath: document.socket, stateDir: document.stateDir, nodeName: document.node ?? hostName, pools }
+}
+
+function parseDocument(text: string): ConfigDocument {
+  let document: unknown
+  try {
+    document = JSON.parse(text)
+  } catch (cause) {
+    throw new ConfigError(`not JSON: ${(cause as SyntaxError).message}`, { cause })
+  }
+  if (!validate(document)) throw new ConfigError(describe(document, validate.errors?.[0]))
+  return document as ConfigDocument // the schema says so
+}
+
+/** What the schema refuses, in the words of our other refusals. */
+function describe(document: unknown, error: ErrorObject | undefined): string {
+  if (error === undefined) return `${shown(document)}: want a configuration of ipamd`
+  const params = error.params as Readonly<Record<string, unknown>>
+  const path = error.instancePath.split('/').slice(1)
+  switch (error.keyword) {
+    case 'additionalProperties':
+      return `${pathText([...path, String(params['additionalProperty'])])}: unknown key`
+    case 'required':
+      return `${pathText([...path, String(params['missingProperty'])])}: missing`
+    case 'type':
+      return `${pathText(path)}: ${shown(valueAt(document, path))}: want ${String(params['type'])}`
+    case 'pattern':
+      return `${pathText(path)}: ${shown(valueAt(document, path))}: want text that matches ${String(params['pattern'])}`
+    default:
+      return `${pathText(path)}: ${shown(valueAt(document, path))}: ${error.message ?? error.keyword}`
+  }
+}
+
+function pathText(path: readonly string[]): string {
+  const text = path.map(part => (/^[0-9]+$/.test(part) ? `[${part}]` : `.${unescapePointer(part)}`)).join('')
+  return text === '' ? 'configuration' : text.replace(/^\./, '')
+}
+
+function valueAt(document: unknown, path: readonly string[]): unknown {
+  return path.reduce<unknown>(
+    (value, part) => (value as Readonly<Record<string, unknown>>)[unescapePointer(part)],
+    document,
+  )
+}
+
+// RFC 6901, section 4.
+function unescapePointer(part: string): string {
+  return part.replaceAll('~1', '/').replaceAll('~0', '~')
+}
+
+function parsePool(document: PoolDocument, path: string): Pool {
+  const prefixes = document.prefixes.map((text, index) => parseAt(text, `${path}.prefixes[${index}]`, parsePrefix))
+  const exclude = (document.exclude ?? []).map((text, index) => {
+    const excludePath = `${path}.exclude[${index}]`
+    const prefix = parseAt(text, excludePath, parseAddressOrPrefix)
+    // An exclusion without effect is a slip of the pen, and the address that was meant would be leased.
+    if (!prefixes.some(each => overlaps(each, prefix))) {
+      throw new ConfigError(`${excludePath}: ${shown(text)}: want something inside the prefixes of the pool`)
+    }
+    return prefix
+  })
+  return {
+    name: document.name,
+    prefixes,
+    blockPrefixLength: {
+      4: blockPrefixLength(document, { family: 4, prefixes, path: `${path}.blockPrefixLength.ipv4` }),
+      6: blockPrefixLength(document, { family: 6, prefixes, path: `${path}.blockPrefixLength.ipv6` }),
+    },
+    exclude,
+    cooldownMs: (document.cooldownSeconds ?? DEFAULT_COOLDOWN_SECONDS) * 1000,
+  }
+}
+
+function blockPrefixLength(
+  document: PoolDocument,
+  { family, prefixes, path }: { family: Family; prefixes: readonly Prefix[]; path: string },
+): number {
+  const wanted = document.blockPrefixLength?.[family === 4 ? 'ipv4' : 'ipv6']
+  if (wanted === undefined) return DEFAULT_BLOCK_PREFIX_LENGTH[family]
+  const longer = prefixes.find(prefix => prefix.address.family === family && prefix.prefixLength > wanted)
+  if (longer !== undefined) {
+    throw new ConfigError(
+      `${path}: ${wanted}: want at least ${longer.prefixLength}, the length of ${formatPrefix(longer)}`,
+    )
+  }
+  return wanted
+}
+
+function parseAddressOrPrefix(text: string): Prefix {
+  return text.includes('/') ? parsePrefix(text) : hostPrefix(parseAddress(text))
+}
+
+function parseAt<T>(text: string, path: string, parse: (text: string) => T): T {
+  try {
+    return parse(text)
+  } catch (cause) {
+    if (!(cause instanceof ParseError)) throw cause
+    throw new ConfigError(`${path}: ${cause.message}`, { cause })
+  }
+}
+
+function refuseRepeatedNames(pools: readonly Pool[]): void {
+  const seen = new Set<string>()
+  for (const [index, { name }] of pools.entries()) {
+    if (seen.has(name)) throw new ConfigError(`pools[${index}].name: ${shown(name)}: an earlier pool has this name`)
+    seen.add(name)
+  }
+}
+
+function refuseOverlaps(pools: readonly Pool[]): void {
+  const seen: { readonly path: string; readonly prefix: Prefix }[] = []
+  for (const [poolIndex, pool] of pools.entries()) {
+    for (const [index, prefix] of pool.prefixes.entries()) {
+      const path = `pools[${poolIndex}].prefixes[${index}]`
+      const other = seen.find(each => overlaps(each.prefix, prefix))
+      if (other !== undefined) {
+        throw new ConfigError(
+          `${path}: "${formatPrefix(prefix)}": overlaps ${other.path}, "${formatPrefix(other.prefix)}"`,
+        )
+      }
+      seen.push({ path, prefix })
+    }
+  }
+}

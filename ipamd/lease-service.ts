@@ -1,0 +1,237 @@
+import { IpamProblem } from '../lib/ipam/errors.ts'
+import type { Lease } from '../lib/ipam/lease.ts'
+import type {
+  AllocateReply,
+  AllocateRequest,
+  CollectReply,
+  CollectRequest,
+  LeaseFilter,
+  PoolReport,
+  ReleaseRequest,
+} from '../lib/ipam/protocol.ts'
+import { formatPrefix, type Prefix } from '../lib/net/prefix.ts'
+import { Deadline } from '../lib/time/deadline.ts'
+import { allocate, refusalOf } from './allocator/allocate.ts'
+import type { LeaseEvent, ReleaseReason } from './allocator/events.ts'
+import type { Pool } from './allocator/pool.ts'
+import { collect, findLeases, release, type Release } from './allocator/release.ts'
+import { reportPools } from './allocator/report.ts'
+import { evolve, restoreState, type State } from './allocator/state.ts'
+import { problemOf, storeFailed } from './problems.ts'
+import { StoreError } from './store/store-error.ts'
+import type { Store } from './store/store.ts'
+
+/** What the service needs of the world. */
+export interface LeaseServiceEdges {
+  readonly store: Store
+  /** The wall clock, in unix milliseconds. */
+  readonly nowUnixMs: () => number
+  /**
+   * Called for a block before the first address of it is answered, and again after a failure: it must be idempotent. It
+   * keeps the deadline.
+   */
+  readonly onBlockTaken: (block: Prefix, by: Deadline) => Promise<void>
+}
+
+/** What one request asks of the state. */
+type Decide<Reply> = (
+  state: State,
+  nowUnixMs: number,
+) => { readonly reply: Reply; readonly events: readonly LeaseEvent[] }
+
+interface Command {
+  /** Decides, and returns what is to be stored and how to answer once it is. @throws {IpamProblem} to refuse. */
+  readonly decide: (
+    state: State,
+    nowUnixMs: number,
+  ) => { readonly events: readonly LeaseEvent[]; readonly answer: () => void }
+  readonly reject: (reason: Error) => void
+}
+
+const BLOCK_TIMEOUT_MS = 5000
+
+/**
+ * The one writer of the store. Requests that arrive in one turn of the event loop are decided in order against one state
+ * and share one commit. Each is answered when the commit is durable, never before (invariant 2).
+ */
+export class LeaseService {
+  readonly #pools: readonly Pool[]
+  readonly #edges: LeaseServiceEdges
+  /** Undefined after a failed commit, until it is restored from the store. */
+  #state: State | undefined
+  #storeHasFailed = false
+  #queue: Command[] = []
+  readonly #blocks = new Map<string, Promise<void>>()
+
+  /** @throws {StoreError} when the store can't be read. */
+  constructor(pools: readonly Pool[], edges: LeaseServiceEdges) {
+    this.#pools = pools
+    this.#edges = edges
+    this.#restore()
+  }
+
+  /** Leases one address of each family of the pool, or none. @throws {IpamProblem} */
+  async allocate(request: AllocateRequest): Promise<AllocateReply> {
+    const reply = await this.#execute<AllocateReply>((state, nowUnixMs) => {
+      // Here and not earlier: the request may have waited for another one's commit.
+      refuseLate(request, nowUnixMs)
+      const allocation = allocate(state, request, nowUnixMs)
+      switch (allocation.kind) {
+        case 'leased':
+          return { reply: { lease: allocation.lease, isNew: true }, events: allocation.events }
+        case 'already-leased':
+          return { reply: { lease: allocation.lease, isNew: false }, events: [] }
+        case 'unknown-pool':
+        case 'pool-exhausted':
+          throw problemOf(allocation, nowUnixMs)
+      }
+    })
+    for (const { block } of reply.lease.addresses) await this.#whenBlockIsReady(block)
+    return reply
+  }
+
+  /** Ends the lease of the attachment, when it is the one that is meant. @throws {IpamProblem} */
+  release(request: ReleaseRequest, reason: ReleaseReason): Promise<Release> {
+    return this.#execute((state, nowUnixMs) => {
+      refuseLate(request, nowUnixMs)
+      const decision = release(state, request, { nowUnixMs, reason })
+      return { reply: decision, events: decision.kind === 'released' ? decision.events : [] }
+    })
+  }
+
+  /** Ends the leases of a network whose attachments are not valid. @throws {IpamProblem} */
+  collect(request: CollectRequest): Promise<CollectReply> {
+    return this.#execute((state, nowUnixMs) => {
+      refuseLate(request, nowUnixMs)
+      const events = collect(state, request, nowUnixMs)
+      return { reply: { released: events.map(event => event.lease.attachment) }, events }
+    })
+  }
+
+  /** The leases that match. @throws {IpamProblem} */
+  find(filter: LeaseFilter): Promise<readonly Lease[]> {
+    return this.#execute(state => ({ reply: findLeases(state, filter), events: [] }))
+  }
+
+  /** @throws {IpamProblem} */
+  pools(): Promise<readonly PoolReport[]> {
+    return this.#execute((state, nowUnixMs) => ({ reply: reportPools(state, nowUnixMs), events: [] }))
+  }
+
+  /** Resolves when a new attachment would get a lease now. @throws {IpamProblem} that says why it would not. */
+  async checkReady(pool: string | undefined): Promise<void> {
+    await this.#execute((state, nowUnixMs) => {
+      const refusal = refusalOf(state, pool, nowUnixMs)
+      if (refusal !== undefined) throw problemOf(refusal, nowUnixMs)
+      return { reply: undefined, events: [] }
+    })
+    if (this.#storeHasFailed) this.#probe()
+  }
+
+  /** Calls onBlockTaken for every block that the node has. @throws the first failure. */
+  async announceBlocks(): Promise<void> {
+    const blocks = this.#state?.blocks ?? []
+    for (const { prefix } of blocks) await this.#whenBlockIsReady(prefix)
+  }
+
+  /** Commits what is waiting. */
+  flush(): void {
+    const batch = this.#queue
+    this.#queue = []
+    if (batch.length === 0) return
+    try {
+      for (const answer of this.#decideAndCommit(batch)) answer()
+    } catch (cause) {
+      // The state in memory has what the store has not.
+      this.#state = undefined
+      const problem = asProblem(cause)
+      for (const { reject } of batch) reject(problem)
+    }
+  }
+
+  #execute<Reply>(decide: Decide<Reply>): Promise<Reply> {
+    return new Promise((resolve, reject) => {
+      if (this.#queue.length === 0) setImmediate(() => this.flush())
+      this.#queue.push({
+        decide: (state, nowUnixMs) => {
+          const { reply, events } = decide(state, nowUnixMs)
+          return { events, answer: () => resolve(reply) }
+        },
+        reject,
+      })
+    })
+  }
+
+  /** @throws when nothing of the batch was stored. */
+  #decideAndCommit(batch: readonly Command[]): readonly (() => void)[] {
+    const state = this.#state ?? this.#restore()
+    const nowUnixMs = this.#edges.nowUnixMs()
+    const answers: (() => void)[] = []
+    const events: LeaseEvent[] = []
+    for (const { decide, reject } of batch) {
+      try {
+        const decision = decide(state, nowUnixMs)
+        // Applied at once, so that the next request of the batch is decided against it.
+        for (const event of decision.events) evolve(state, event)
+        events.push(...decision.events)
+        answers.push(decision.answer)
+      } catch (refusal) {
+        if (!(refusal instanceof IpamProblem)) throw refusal
+        reject(refusal)
+      }
+    }
+    if (events.length > 0) this.#commit(events)
+    return answers
+  }
+
+  #commit(events: readonly LeaseEvent[]): void {
+    try {
+      this.#edges.store.commit(events)
+      this.#storeHasFailed = false
+    } catch (cause) {
+      this.#storeHasFailed = true
+      throw cause
+    }
+  }
+
+  #restore(): State {
+    this.#state = restoreState(this.#pools, this.#edges.store.load(), this.#edges.nowUnixMs())
+    return this.#state
+  }
+
+  #probe(): void {
+    try {
+      this.#edges.store.probe()
+      this.#storeHasFailed = false
+    } catch (cause) {
+      throw asProblem(cause)
+    }
+  }
+
+  #whenBlockIsReady(block: Prefix): Promise<void> {
+    const key = formatPrefix(block)
+    const known = this.#blocks.get(key)
+    if (known !== undefined) return known
+    const ready = this.#edges.onBlockTaken(block, Deadline.in(BLOCK_TIMEOUT_MS)).catch((cause: unknown) => {
+      // Forgotten, so that the next request for the block tries again. The lease stays: its owner asks again or lets go.
+      this.#blocks.delete(key)
+      throw new IpamProblem('busy', `block ${key} is not ready: ${(cause as Error).message}`, { cause })
+    })
+    this.#blocks.set(key, ready)
+    return ready
+  }
+}
+
+function refuseLate({ deadlineUnixMs }: Pick<AllocateRequest, 'deadlineUnixMs'>, nowUnixMs: number): void {
+  if (deadlineUnixMs === undefined || nowUnixMs < deadlineUnixMs) return
+  throw new IpamProblem(
+    'deadline-passed',
+    `deadlineUnixMs ${deadlineUnixMs} was ${nowUnixMs - deadlineUnixMs} ms ago: nothing was changed`,
+  )
+}
+
+function asProblem(cause: unknown): IpamProblem {
+  if (cause instanceof IpamProblem) return cause
+  if (cause instanceof StoreError) return storeFailed(cause)
+  return new IpamProblem('internal', 'ipamd failed; its log has more', { cause })
+}

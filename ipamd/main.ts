@@ -1,0 +1,75 @@
+import { readFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { loadAddon } from '../native/addon.ts'
+import packageJson from '../package.json' with { type: 'json' }
+import { addBlockRoute } from './block-route.ts'
+import { parseCommandLine, USAGE } from './command-line.ts'
+import { parseConfig } from './config.ts'
+import { start, type Daemon } from './daemon.ts'
+import { jsonLog, type Log } from './log.ts'
+import { readBootFacts } from './read-boot-facts.ts'
+
+/**
+ * Runs ipamd: resolves when it serves, or when it has failed. After SIGTERM or SIGINT the process ends by itself, in less
+ * than a second. Exit codes: 0, 1 when the configuration is refused or the start fails, 2 for wrong arguments.
+ */
+export async function main({ addonPath }: { readonly addonPath: string }): Promise<void> {
+  const line = parseCommandLine(process.argv.slice(2))
+  switch (line.do) {
+    case 'help':
+      process.stdout.write(USAGE)
+      return
+    case 'version':
+      process.stdout.write(`ipamd ${packageJson.version}\n`)
+      return
+    case 'refuse':
+      process.stderr.write(`ipamd: ${line.reason}\n${USAGE}`)
+      process.exitCode = 2
+      return
+    case 'serve':
+      return serve(line.configPath, addonPath)
+  }
+}
+
+async function serve(configPath: string, addonPath: string): Promise<void> {
+  const log = jsonLog(text => process.stderr.write(text))
+  // When the reader of the log goes away there is nowhere to say so, and leases matter more than lines about them.
+  process.stderr.on('error', () => {})
+  try {
+    const config = parseConfig(readFileSync(configPath, 'utf8'), hostname())
+    const addon = loadAddon(addonPath)
+    const daemon = await start(config, {
+      log,
+      tryLock: fd => addon.tryLock(fd),
+      peerCredentials: fd => addon.peerCredentials(fd),
+      pid: process.pid,
+      uid: process.getuid?.() ?? 0,
+      nowUnixMs: Date.now,
+      boot: readBootFacts(),
+      onBlockTaken: addBlockRoute(addon, log),
+    })
+    stopOnSignal(daemon, log)
+    log.info('ready', { socket: config.socketPath, stateDir: config.stateDir, node: config.nodeName, pid: process.pid })
+  } catch (failure) {
+    process.stderr.write(`ipamd: ${configPath}: ${(failure as Error).message}\n`)
+    process.exitCode = 1
+  }
+}
+
+function stopOnSignal(daemon: Daemon, log: Log): void {
+  let stopping = false
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, stop)
+
+  function stop(signal: NodeJS.Signals): void {
+    if (stopping) return
+    stopping = true
+    log.info('stopping', { signal })
+    daemon.close().then(
+      () => log.info('stopped'),
+      (failure: unknown) => {
+        log.error('stopping failed', { error: failure })
+        process.exitCode = 1
+      },
+    )
+  }
+}

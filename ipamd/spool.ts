@@ -1,0 +1,139 @@
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readSync,
+  renameSync,
+  unlinkSync,
+  type BigIntStats,
+} from 'node:fs'
+import { join } from 'node:path'
+import { attachmentKeyText, type AttachmentKey } from '../lib/ipam/attachment.ts'
+import { decodeSpoolEntry, MAX_SPOOL_ENTRY_BYTES, spoolFileName, type SpoolEntry } from '../lib/ipam/spool-entry.ts'
+import { ParseError } from '../lib/net/parse-error.ts'
+import type { LeaseService } from './lease-service.ts'
+import type { Log } from './log.ts'
+
+interface SpooledFile {
+  readonly path: string
+  readonly inode: bigint
+  readonly entry: SpoolEntry
+}
+
+/**
+ * The releases that DEL left while ipamd was down (checklist R13). The folder exists. A file goes away only after its
+ * release is durable; one that is no entry is set aside as `*.bad` and logged, and never stops anything (checklist R41).
+ */
+export class Spool {
+  readonly #folder: string
+  readonly #service: LeaseService
+  readonly #log: Log
+
+  constructor(folder: string, { service, log }: { readonly service: LeaseService; readonly log: Log }) {
+    this.#folder = folder
+    this.#service = service
+    this.#log = log
+  }
+
+  /**
+   * Carries out every release in the folder.
+   *
+   * @throws {IpamProblem} when the store does not take them: the files stay. @throws the errno of the folder or of a file.
+   */
+  async replay(): Promise<void> {
+    const files = readdirSync(this.#folder)
+      .filter(name => name.endsWith('.json') && !name.startsWith('.'))
+      .map(name => this.#read(join(this.#folder, name)))
+      .filter(file => file !== undefined)
+    // All at once: they share a commit.
+    await Promise.all(files.map(file => this.#carryOut(file)))
+  }
+
+  /**
+   * Carries out the release of this attachment, if there is one. To be awaited before the attachment gets a lease: else a
+   * replay after it would end the new lease in place of the old one.
+   */
+  async consume(attachment: AttachmentKey): Promise<void> {
+    const file = this.#read(join(this.#folder, spoolFileName(attachment)))
+    if (file !== undefined) await this.#carryOut(file)
+  }
+
+  async #carryOut({ path, inode, entry }: SpooledFile): Promise<void> {
+    const { kind } = await this.#service.release(entry, 'spool')
+    this.#log.info('spooled release', { attachment: attachmentKeyText(entry.attachment), outcome: kind })
+    // Another DEL may have put a new entry in its place meanwhile: that one is still to be done.
+    if (lstatSync(path, { bigint: true, throwIfNoEntry: false })?.ino !== inode) return
+    unlinkSync(path)
+    // The next lease of the attachment must not find the entry again after a power loss.
+    syncFolder(this.#folder)
+  }
+
+  /** The entry at `path`; undefined when there is none, or when it was set aside. */
+  #read(path: string): SpooledFile | undefined {
+    const content = readBounded(path)
+    if (content === undefined) return undefined
+    try {
+      if (content.refusal !== undefined) throw new ParseError(content.refusal)
+      return { path, inode: content.inode, entry: decodeSpoolEntry(content.text) }
+    } catch (cause) {
+      if (!(cause instanceof ParseError)) throw cause
+      renameSync(path, `${path}.bad`)
+      this.#log.error('spool entry set aside', { path: `${path}.bad`, error: cause })
+      return undefined
+    }
+  }
+}
+
+interface Content {
+  readonly inode: bigint
+  readonly text: string
+  /** Why the file can't be an entry. */
+  readonly refusal?: string
+}
+
+function readBounded(path: string): Content | undefined {
+  // Not blocking and not following: a FIFO or a link in the folder must not hold the daemon up or lead it elsewhere.
+  const fd = openOrUndefined(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+  if (fd === undefined) return undefined
+  if (fd === 'link') return { inode: 0n, text: '', refusal: 'a symbolic link, want a file' }
+  try {
+    const stats = fstatSync(fd, { bigint: true })
+    const refusal = refusalOf(stats)
+    if (refusal !== undefined) return { inode: stats.ino, text: '', refusal }
+    const buffer = Buffer.alloc(Number(stats.size))
+    const length = readSync(fd, buffer, 0, buffer.length, 0)
+    return { inode: stats.ino, text: buffer.toString('utf8', 0, length) }
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function refusalOf(stats: BigIntStats): string | undefined {
+  if (!stats.isFile()) return 'not a regular file'
+  if (stats.size > MAX_SPOOL_ENTRY_BYTES) return `${stats.size} bytes, want at most ${MAX_SPOOL_ENTRY_BYTES}`
+  return undefined
+}
+
+function openOrUndefined(path: string, flags: number): number | 'link' | undefined {
+  try {
+    return openSync(path, flags)
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException
+    if (code === 'ENOENT') return undefined
+    if (code === 'ELOOP') return 'link'
+    throw cause
+  }
+}
+
+function syncFolder(path: string): void {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY)
+  try {
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}

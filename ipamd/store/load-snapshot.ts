@@ -1,0 +1,86 @@
+import type { DatabaseSync, SQLOutputValue } from 'node:sqlite'
+import type { Lease, LeasedAddress } from '../../lib/ipam/lease.ts'
+import { addressFromBytes } from '../../lib/net/address.ts'
+import { parsePrefix } from '../../lib/net/prefix.ts'
+import { gatewayOf } from '../allocator/pool.ts'
+import type { Snapshot, TakenBlock } from '../allocator/state.ts'
+
+type Row = Readonly<Record<string, SQLOutputValue>>
+
+/** Reads the whole store. @throws {Error} for a value that this version does not write. */
+export function loadSnapshot(database: DatabaseSync): Snapshot {
+  const blocks = new Map<number, TakenBlock>()
+  for (const row of database.prepare('SELECT id, pool, prefix FROM block ORDER BY id').iterate()) {
+    blocks.set(number(row, 'id'), { pool: text(row, 'pool'), prefix: parsePrefix(text(row, 'prefix')) })
+  }
+  return { blocks: [...blocks.values()], leases: loadLeases(database, blocks), freed: loadFreed(database, blocks) }
+}
+
+function loadLeases(database: DatabaseSync, blocks: ReadonlyMap<number, TakenBlock>): Lease[] {
+  const leases: Lease[] = []
+  let currentId: number | undefined
+  let addresses: LeasedAddress[] = []
+  const rows = database
+    .prepare(
+      `SELECT lease.id, network, container_id, if_name, pool, leased_at_unix_ms, address, block
+       FROM lease JOIN lease_address ON lease_address.lease = lease.id ORDER BY lease.id, family`,
+    )
+    .iterate()
+  for (const row of rows) {
+    const id = number(row, 'id')
+    if (id !== currentId) {
+      currentId = id
+      addresses = []
+      leases.push({
+        attachment: {
+          network: text(row, 'network'),
+          containerId: text(row, 'container_id'),
+          ifName: text(row, 'if_name'),
+        },
+        pool: text(row, 'pool'),
+        addresses,
+        leasedAtUnixMs: number(row, 'leased_at_unix_ms'),
+      })
+    }
+    const { prefix } = blockOf(blocks, row)
+    const gateway = gatewayOf(prefix)
+    const address = addressFromBytes(bytes(row, 'address'))
+    addresses.push({ address, block: prefix, ...(gateway === undefined ? {} : { gateway }) })
+  }
+  return leases
+}
+
+function loadFreed(database: DatabaseSync, blocks: ReadonlyMap<number, TakenBlock>): Snapshot['freed'] {
+  return database
+    .prepare('SELECT address, block, freed_at_unix_ms FROM freed_address ORDER BY id')
+    .all()
+    .map(row => ({
+      address: addressFromBytes(bytes(row, 'address')),
+      block: blockOf(blocks, row),
+      freedAtUnixMs: number(row, 'freed_at_unix_ms'),
+    }))
+}
+
+function blockOf(blocks: ReadonlyMap<number, TakenBlock>, row: Row): TakenBlock {
+  const block = blocks.get(number(row, 'block'))
+  if (block === undefined) throw new Error(`row names block ${number(row, 'block')}, which does not exist`)
+  return block
+}
+
+function number(row: Row, column: string): number {
+  const value = row[column]
+  if (typeof value !== 'number') throw new Error(`column ${column} holds no number`)
+  return value
+}
+
+function text(row: Row, column: string): string {
+  const value = row[column]
+  if (typeof value !== 'string') throw new Error(`column ${column} holds no text`)
+  return value
+}
+
+function bytes(row: Row, column: string): Uint8Array {
+  const value = row[column]
+  if (!(value instanceof Uint8Array)) throw new Error(`column ${column} holds no bytes`)
+  return value
+}

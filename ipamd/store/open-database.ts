@@ -1,0 +1,51 @@
+import { DatabaseSync } from 'node:sqlite'
+import { APPLICATION_ID, SCHEMA, STORE_VERSION } from './schema.ts'
+import { StoreError } from './store-error.ts'
+
+/** How long SQLite waits for a reader with a lock of its own, such as a person's sqlite3 shell. */
+const BUSY_TIMEOUT_MS = 2000
+
+/**
+ * Opens the store, and makes its tables when the file is new or empty.
+ *
+ * @throws {StoreError} naming the file, when it is no lease store, or one of a version not known here (checklist R35).
+ */
+export function openDatabase(path: string): DatabaseSync {
+  let database: DatabaseSync | undefined
+  try {
+    database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS, enableForeignKeyConstraints: true })
+    checkFormat(database, path)
+    // A reply that outlives a power loss must not be a lie: in WAL mode only FULL syncs each commit.
+    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;')
+    if (numberOf(database, 'PRAGMA user_version') === 0) database.exec(`BEGIN IMMEDIATE; ${SCHEMA} COMMIT;`)
+    return database
+  } catch (cause) {
+    database?.close()
+    if (cause instanceof StoreError) throw cause
+    throw new StoreError(`Cannot open lease store ${path}: ${(cause as Error).message}`, { cause })
+  }
+}
+
+function checkFormat(database: DatabaseSync, path: string): void {
+  const applicationId = numberOf(database, 'PRAGMA application_id')
+  const version = numberOf(database, 'PRAGMA user_version')
+  const isEmpty = numberOf(database, 'SELECT count(*) FROM sqlite_schema') === 0
+  if (isEmpty && version === 0 && applicationId === 0) return
+  if (applicationId !== APPLICATION_ID) {
+    throw new StoreError(
+      `Cannot use lease store ${path}: its application_id is ${applicationId}, want ${APPLICATION_ID}: it is another program's database`,
+    )
+  }
+  if (version !== STORE_VERSION) {
+    throw new StoreError(
+      `Cannot use lease store ${path}: its version is ${version}, want ${STORE_VERSION}: it was written by another version of ipamd`,
+    )
+  }
+}
+
+/** The first column of the only row. */
+function numberOf(database: DatabaseSync, sql: string): number {
+  const [value] = Object.values(database.prepare(sql).get() ?? {})
+  if (typeof value !== 'number') throw new TypeError(`${sql} gave no number`)
+  return value
+}
