@@ -276,8 +276,8 @@ t.test('bad requests are refused by name', async t => {
       status: 404,
       detail: /no pool "x": want one of default/,
     },
-    { request: { ...leases, body: ' '.repeat(70_000) }, status: 413, detail: /more than 65536 bytes/ },
-    { request: { ...leases, body: ' '.repeat(10_000_000) }, status: 413, detail: /more than 65536 bytes/ },
+    { request: { ...leases, body: ' '.repeat(1_100_000) }, status: 413, detail: /more than 1048576 bytes/ },
+    { request: { ...leases, body: ' '.repeat(10_000_000) }, status: 413, detail: /more than 1048576 bytes/ },
     {
       request: { method: 'POST', path: '/v1/leases/collect', body: { network: 'net' } },
       status: 400,
@@ -472,4 +472,17 @@ t.test('no address of a block is answered before the block is ready, at start to
   await daemon.close()
   await start({ onBlockTaken: async block => void blocks.push(formatPrefix(block)) })
   t.equal(blocks.length, 4)
+})
+
+t.test('close() ends in less than a second, also with a client that says nothing', async t => {
+  const { socket, start } = rig(t)
+  const daemon = await start()
+  const client = connect(socket)
+  await new Promise<void>(resolve => client.once('connect', resolve))
+  const closed = new Promise<void>(resolve => client.once('close', () => resolve()))
+  const startedAtMs = performance.now()
+  await daemon.close()
+  t.ok(performance.now() - startedAtMs < 1000, `${performance.now() - startedAtMs} ms`)
+  await closed
+  t.notOk(existsSync(socket))
 })

@@ -4,13 +4,12 @@ import type { Address, Family } from '../../lib/net/address.ts'
 import { lastAddress, type Prefix } from '../../lib/net/prefix.ts'
 import type { LeaseEvent } from './events.ts'
 import { FreedQueue } from './freed-queue.ts'
-import { familiesOf, gatewayOf, hasBlock, reservedIn, type Pool } from './pool.ts'
+import { familiesOf, hasBlock, reservedIn, type Pool } from './pool.ts'
 import type { Range } from './range.ts'
 
 /** A block that leases come from. */
 export interface BlockState {
   readonly prefix: Prefix
-  readonly gateway: Address | undefined
   /** Sorted and disjoint. */
   readonly reserved: readonly Range[]
   /** Every address of the block below this one is reserved, or was leased at some time. */
@@ -83,8 +82,9 @@ export function restoreState(pools: readonly Pool[], snapshot: Snapshot, nowUnix
     free(state, block.pool, { address, block: block.prefix }, Math.min(freedAtUnixMs, nowUnixMs))
   }
   for (const lease of snapshot.leases) addLease(state, lease)
-  for (const { families } of state.pools.values())
-    for (const family of families) family.blocks.forEach(block => settle(family, block))
+  for (const family of [...state.pools.values()].flatMap(pool => pool.families)) {
+    for (const block of family.blocks) settle(family, block)
+  }
   return state
 }
 
@@ -106,7 +106,7 @@ export function familyOf(state: State, poolName: string, family: Family): Family
 
 /** A block as it is when nothing of it was ever leased. */
 export function freshBlock(pool: Pool, prefix: Prefix): BlockState {
-  return { prefix, gateway: gatewayOf(prefix), reserved: reservedIn(pool, prefix), cursor: prefix.address.value }
+  return { prefix, reserved: reservedIn(pool, prefix), cursor: prefix.address.value }
 }
 
 /** The lowest address of the block that is not reserved and was never leased; undefined when there is none. */

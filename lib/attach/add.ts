@@ -12,14 +12,12 @@ import type { AttachmentCall } from './call.ts'
 import type { Edges } from './edges.ts'
 import { detach } from './del.ts'
 import { clearLeftovers } from './leftovers.ts'
-import { deriveMtuBytes, observeNode, prepareNode } from './node.ts'
+import { deriveMtuBytes, IPV6_MIN_MTU_BYTES, observeNode, prepareNode } from './node.ts'
 import { attachResult } from './attach-result.ts'
 import { messageOf } from './message.ts'
 
 /** What giving the lease back gets after a failure, beyond the deadline that ADD ran into, in milliseconds. */
 const RELEASE_GRACE_MS = 5_000
-/** RFC 8200, section 5: every IPv6 link carries packets of this size. */
-const IPV6_MIN_MTU_BYTES = 1280
 
 /**
  * Attaches the container to the network (SPEC 1.1.0, section 2, ADD).
@@ -40,15 +38,16 @@ export async function add(call: AttachmentCall, edges: Edges, by: Deadline): Pro
   const podIfName = parseIfName(attachment.ifName)
   await clearLeftovers(kernel, { attachment, hostIfName, podIfName, netnsPath }, by)
   const source = addressSource(call, edges)
-  const granted = await source.allocate(call, by)
   try {
+    const granted = await source.allocate(call, by)
     const input = await attachInput(call, kernel, { granted, edges, by })
     await applyOrUndo(kernel, planAttach(input), by)
     return attachResult(input, { network: call.network, netnsPath, dns: granted.dns })
   } catch (failure) {
     const grace = by.extended(RELEASE_GRACE_MS)
     await orLog(edges, async () => {
-      // Undoing has removed the interface already, as a rule. While it is there its address stays leased (invariant 2).
+      // Also when nothing was granted: a source whose answer was lost, or cannot be used, may have leased (A8). Undoing has
+      // removed the interface already, as a rule. While it is there its address stays leased (invariant 2).
       await detach(kernel, attachment, { edges, by: grace })
       await source.release(call, grace)
     })
@@ -82,7 +81,8 @@ async function attachInput(call: AttachmentCall, kernel: Kernel, more: Wiring): 
     addresses: granted.addresses,
     ...(granted.destinations === undefined ? {} : { destinations: granted.destinations }),
     viaHost: own.ipsToRouteViaHost,
-    hostHasIpv6: facts.hasIpv6,
+    // A link with a smaller MTU has no IPv6 settings that could be set.
+    hostHasIpv6: facts.hasIpv6 && mtuBytes >= IPV6_MIN_MTU_BYTES,
     hostDisablesIpv6: facts.disablesIpv6,
     podDisablesIpv6: facts.podDisablesIpv6,
   }

@@ -19,7 +19,7 @@ export interface Granted {
 
 /** Where addresses come from: ipamd over its socket, or another IPAM plugin. */
 export interface AddressSource {
-  /** Leases addresses; durable when it returns (invariant 2). */
+  /** Leases addresses; durable when it returns (invariant 2). A failure may have leased all the same: `release` follows it. */
   allocate(call: AttachmentCall, by: Deadline): Promise<Granted>
   /** Gives the addresses back. Nothing to give back is success. Call it only when the interface is gone (invariant 2). */
   release(call: AttachmentCall, by: Deadline): Promise<void>

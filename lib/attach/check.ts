@@ -14,7 +14,7 @@ import { requireNetns } from './add.ts'
 import { addressSource } from './address-source.ts'
 import type { AttachmentCall } from './call.ts'
 import type { Edges } from './edges.ts'
-import { checkNode, observeNode } from './node.ts'
+import { checkNode, IPV6_MIN_MTU_BYTES, observeNode } from './node.ts'
 
 const LOOPBACK = parseIfName('lo')
 
@@ -87,7 +87,7 @@ async function expectation(call: AttachmentCall, kernel: Kernel, known: Known): 
       .filter(({ dst, gw }) => gw !== undefined && equalAddresses(gw, gatewayOf(dst.address.family)))
       .map(({ dst }) => dst),
     viaHost: [],
-    hostHasIpv6: facts.hasIpv6,
+    hostHasIpv6: facts.hasIpv6 && (hostMtu ?? 0) >= IPV6_MIN_MTU_BYTES,
     hostDisablesIpv6: facts.disablesIpv6,
     podDisablesIpv6: facts.podDisablesIpv6,
   }

@@ -19,13 +19,7 @@ export function delegateSource(type: string, edges: Edges): AddressSource {
   return {
     async allocate(call, by) {
       const stdout = await edges.delegate(request(call, 'ADD'), by)
-      try {
-        return granted(parseIpamResult(parseJsonObject(stdout), call.network.cniVersion), type)
-      } catch (unusable) {
-        // It has leased something that we cannot use: nobody else will give it back (checklist A8).
-        await edges.delegate(request(call, 'DEL'), by)
-        throw unusable
-      }
+      return granted(parseIpamResult(parseJsonObject(stdout), call.network.cniVersion), type)
     },
 
     async release(call, by) {

@@ -18,7 +18,7 @@ export function ipamdSource({ socketPath, pool }: TulleIpam, edges: Edges): Addr
 
     async release({ attachment }, by) {
       try {
-        await ipam.release({ attachment }, by)
+        await ipam.release({ attachment, deadlineUnixMs: by.toUnixMs() }, by)
       } catch (failure) {
         if (!(failure instanceof IpamUnavailable || failure instanceof IpamProblem)) throw failure
         // DEL must not need the daemon (R13): what it cannot be told now it will read from the spool.
@@ -36,7 +36,7 @@ export function ipamdSource({ socketPath, pool }: TulleIpam, edges: Edges): Addr
     },
 
     async collect({ network }, keep, by) {
-      if (keep !== undefined) await ipam.collect({ network: network.name, valid: keep }, by)
+      if (keep !== undefined) await ipam.collect({ network: network.name, valid: keep, deadlineUnixMs: by.toUnixMs() }, by)
     },
 
     status: (_call, by) => ipam.status(pool, by),

@@ -19,6 +19,9 @@ const IPV6_FORWARDING = 'net/ipv6/conf/all/forwarding'
 const ALL_DISABLE_IPV6 = 'net/ipv6/conf/all/disable_ipv6'
 const DEFAULT_DISABLE_IPV6 = 'net/ipv6/conf/default/disable_ipv6'
 
+/** RFC 8200, section 5: every IPv6 link carries packets of this size, and the kernel runs no IPv6 on one that does not. */
+export const IPV6_MIN_MTU_BYTES = 1280
+
 /** Addresses of documentation prefixes: no node routes them on purpose, so the look-up finds the default route. */
 const ANYWHERE = [parseAddress('203.0.113.1'), parseAddress('2001:db8:ffff:ffff::1')] as const
 /** What Ethernet carries: for a node that leads nowhere, where only pods of this node talk to each other. */

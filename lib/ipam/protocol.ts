@@ -25,8 +25,8 @@ export const PATHS = {
   health: '/healthz',
 } as const
 
-/** Largest request body that ipamd reads. */
-export const MAX_BODY_BYTES = 64 * 1024
+/** Largest request body that ipamd reads: a GC with the attachments of some ten thousand containers. */
+export const MAX_BODY_BYTES = 1024 * 1024
 
 /** The Kubernetes pod that an attachment belongs to, for people who read leases; no decision rests on it. */
 export interface PodReference {

@@ -122,11 +122,8 @@ export class FakeNetns {
   setUp(link: FakeLink): void {
     if (link.isUp) return
     link.isUp = true
-    const own = link.name === 'lo' ? LOOPBACK_ADDRESSES : link.hasNoLinkLocal ? [] : [linkLocalOf(link.mac)]
-    for (const address of own) {
-      if (address.address.family === 6 && !this.#runsIpv6(link)) continue
-      link.addresses.push({ address, isTentative: link.name !== 'lo' })
-    }
+    this.#makeOwnAddresses(link)
+    if (link.peer !== undefined) link.peer.netns.#makeOwnAddresses(link.peer.link)
   }
 
   setAlias(link: FakeLink, alias: string): string | undefined {
@@ -261,6 +258,16 @@ export class FakeNetns {
 
   #runsIpv6(link: FakeLink): boolean {
     return this.#hasIpv6(link) && this.sysctls.get(`net/ipv6/conf/${link.name}/disable_ipv6`) !== '1'
+  }
+
+  /** A link makes its link-local address once it has a carrier: an end of a veth pair, once the other end is up too. */
+  #makeOwnAddresses(link: FakeLink): void {
+    if (!link.isUp || link.peer?.link.isUp === false) return
+    const own = link.name === 'lo' ? LOOPBACK_ADDRESSES : link.hasNoLinkLocal ? [] : [linkLocalOf(link.mac)]
+    for (const address of own) {
+      if (address.address.family === 6 && !this.#runsIpv6(link)) continue
+      link.addresses.push({ address, isTentative: link.name !== 'lo' })
+    }
   }
 
   #dropIpv6(link: FakeLink): void {

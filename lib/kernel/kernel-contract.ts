@@ -126,7 +126,7 @@ const SCENARIOS: readonly Scenario[] = [
   {
     name: 'sets alias and state in one request, and replaces an alias',
     run: [veth(), { do: 'set-link', at: 'host', link: TUL, alias: 'first', up: true }, alias(TUL, 'a longer second one')],
-    want: { host: [`${HOST_LINK} up alias 'a longer second one'`, ...['address own tentative', 'route fe80::/64 proto 2']] },
+    want: { host: [`${HOST_LINK} up alias 'a longer second one'`] },
   },
   {
     name: 'keeps an alias of 255 bytes, the longest that an owner has, and refuses a longer one',
@@ -322,7 +322,7 @@ const SCENARIOS: readonly Scenario[] = [
  * with the fake says something about the real one.
  */
 export function kernelContract(name: string, open: () => Promise<ContractSubject>): void {
-  const test = (what: string, body: (t: Tap, subject: ContractSubject) => Promise<void>): void => {
+  const test = (what: string, body: (t: Assertions, subject: ContractSubject) => Promise<void>): void => {
     t.test(`${name} kernel ${what}`, async t => {
       const subject = await open()
       t.teardown(() => subject.dispose())
@@ -445,7 +445,8 @@ export function kernelContract(name: string, open: () => Promise<ContractSubject
   })
 }
 
-type Tap = Parameters<NonNullable<Parameters<typeof t.test>[1]>>[0]
+/** What a scenario needs of tap. */
+type Assertions = Pick<typeof t, 'equal' | 'same' | 'strictSame' | 'rejects' | 'throws'>
 
 async function outcomeOf(attempt: Promise<unknown>): Promise<string> {
   try {

@@ -22,8 +22,11 @@ const NETLINK_NETFILTER = 12
 const OWN_NETNS = -1
 const RTPROT_RA = 9
 const NO_SUCH_LINK = ['ENODEV', 'ENOENT'] as const
-/** What a route look-up answers when nothing leads there: no route, or one that refuses (unreachable, prohibit, blackhole). */
-const NO_ROUTE = ['ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL', 'ENODEV'] as const
+/**
+ * What a route look-up answers when nothing leads there: no route, one that refuses (unreachable, prohibit, blackhole), or a
+ * family that the kernel runs without.
+ */
+const NO_ROUTE = ['ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL', 'ENODEV', 'EOPNOTSUPP', 'EAFNOSUPPORT'] as const
 
 export interface LinuxKernelOptions {
   /** Where the pod's network namespace is; undefined where there is none any more, or none is needed. */

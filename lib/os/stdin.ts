@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { readSync } from 'node:fs'
 import type { NativeAddon } from '../../native/addon.ts'
 import { CniError, ErrorCode } from '../cni/errors.ts'
@@ -19,7 +20,8 @@ export interface StdinOptions {
 /**
  * Reads standard input to its end, as UTF-8.
  *
- * @throws {CniError} code 5 when it is longer than 1 MiB (the rest is not read), does not end in time, or cannot be read.
+ * @throws {CniError} code 5 when it is longer than 1 MiB (the rest is not read), does not end in time, or cannot be read;
+ *   code 6 when it is not UTF-8.
  */
 export function readStdin({ addon, fd, by }: StdinOptions): string {
   const chunks: Buffer[] = []
@@ -27,11 +29,17 @@ export function readStdin({ addon, fd, by }: StdinOptions): string {
     if (!addon.waitReadable(fd, by.remainingMs())) throw failed('it did not end in time')
     const chunk = Buffer.allocUnsafe(CHUNK_BYTES)
     const read = readChunk(fd, chunk)
-    if (read === 0) return Buffer.concat(chunks).toString()
+    if (read === 0) return decode(Buffer.concat(chunks))
     length += read
     if (length > MAX_STDIN_BYTES) throw failed(`it has more than ${MAX_STDIN_BYTES} bytes`)
     chunks.push(chunk.subarray(0, read))
   }
+}
+
+/** Bytes that are no text would turn into other text unseen, and a delegated plugin would get that (RFC 8259, section 8.1). */
+function decode(bytes: Buffer): string {
+  if (isUtf8(bytes)) return bytes.toString()
+  throw new CniError(ErrorCode.decode, 'Cannot decode standard input: it is not UTF-8')
 }
 
 function readChunk(fd: number, chunk: Buffer): number {

@@ -139,8 +139,8 @@ function podRoutesOf(input: AttachInput): string {
   return renderPlan(planAttach(input).filter(({ do: verb, ...rest }) => verb === 'add-route' && 'via' in rest))
 }
 
-t.test('planAttach() routes addresses of the host explicitly, in the families that the pod has', async t => {
-  const viaHost = [parseAddress('169.254.20.10'), parseAddress('fd00:20::10')]
+t.test('planAttach() routes addresses of the host explicitly and once, in the families that the pod has', async t => {
+  const viaHost = [parseAddress('169.254.20.10'), parseAddress('fd00:20::10'), parseAddress('169.254.20.10')]
   t.equal(
     podRoutesOf(input([IPV4], { viaHost })),
     lines('pod:  ip route add default via 169.254.1.1 dev eth0', 'pod:  ip route add 169.254.20.10/32 via 169.254.1.1 dev eth0'),

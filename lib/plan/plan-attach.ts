@@ -2,7 +2,7 @@ import type { AttachmentKey } from '../ipam/attachment.ts'
 import { parseAddress, type Address, type Family } from '../net/address.ts'
 import { parseIfName, type IfName } from '../net/if-name.ts'
 import type { Mac } from '../net/mac.ts'
-import { defaultPrefix, hostPrefix, type Prefix } from '../net/prefix.ts'
+import { defaultPrefix, formatPrefix, hostPrefix, type Prefix } from '../net/prefix.ts'
 import { GATEWAY_IPV4, GATEWAY_IPV6 } from './marks.ts'
 import type { Operation, Plan } from './operation.ts'
 import { formatOwner } from './owner.ts'
@@ -39,11 +39,15 @@ export function gatewayOf(family: Family): Address {
   return GATEWAYS[family]
 }
 
-/** The routes that a pod gets through the host, in the order in which they are added: one for each destination it can use. */
+/**
+ * The routes that a pod gets through the host, in the order in which they are added: one for each destination that it can
+ * use, however often that is asked for.
+ */
 export function podRoutes(input: Pick<AttachInput, 'addresses' | 'destinations' | 'viaHost'>): readonly Prefix[] {
   const families = new Set(input.addresses.map(address => address.family))
   const wanted = input.destinations ?? [...families].map(defaultPrefix)
-  return [...wanted, ...input.viaHost.map(hostPrefix)].filter(prefix => families.has(prefix.address.family))
+  const usable = [...wanted, ...input.viaHost.map(hostPrefix)].filter(prefix => families.has(prefix.address.family))
+  return [...new Map(usable.map(prefix => [formatPrefix(prefix), prefix])).values()]
 }
 
 /**

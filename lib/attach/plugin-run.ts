@@ -1,0 +1,86 @@
+import { parseNetworkConfiguration, type NetworkConfiguration } from '../cni/configuration.ts'
+import { CniError, ErrorCode, renderCniError } from '../cni/errors.ts'
+import { parseInvocation, type Environment, type Invocation } from '../cni/invocation.ts'
+import { parseJsonObject } from '../cni/json.ts'
+import { SUPPORTED_VERSIONS, supportsVerb } from '../cni/version.ts'
+import { Deadline } from '../time/deadline.ts'
+import { toCniError } from './to-cni-error.ts'
+
+/** What one run of a plugin comes to. */
+export interface Outcome {
+  /** Exactly one JSON document, or nothing (invariant 5). */
+  readonly stdout: string
+  readonly stderr: string
+  readonly exitCode: number
+}
+
+/** One run of a plugin, as it starts. */
+export interface Run {
+  readonly env: Environment
+  /** Reads standard input to its end. @throws {CniError} code 5. */
+  readStdin(by: Deadline): string
+}
+
+/** An invocation that works on a network. */
+export type VerbInvocation = Exclude<Invocation, { command: 'VERSION' | 'about' }>
+
+/** What makes one plugin different from another. */
+export interface Plugin {
+  /** What it is, for a person who runs it by hand. */
+  readonly about: string
+  /** The longest that each verb may take, in milliseconds. */
+  readonly budgetMs: Readonly<Record<VerbInvocation['command'], number>>
+  /** Performs one verb. @returns The document for standard output, or undefined for none. */
+  perform(invocation: VerbInvocation, network: NetworkConfiguration, by: Deadline): Promise<object | undefined>
+}
+
+const NEWEST = '1.1.0'
+const VERSION_BUDGET_MS = 5_000
+
+/**
+ * Performs one run of a plugin: environment and standard input in, one document and an exit code out.
+ *
+ * Never throws: whatever fails becomes an error document on standard output (SPEC 1.1.0, sections 2 and 5).
+ */
+export async function runPlugin(run: Run, plugin: Plugin): Promise<Outcome> {
+  let cniVersion: string = NEWEST
+  try {
+    const invocation = parseInvocation(run.env)
+    if (invocation.command === 'about') return byHand(plugin)
+    if (invocation.command === 'VERSION') return success(version(run.readStdin(Deadline.in(VERSION_BUDGET_MS))))
+    const by = Deadline.in(plugin.budgetMs[invocation.command])
+    // DEL must not fail on what an older or a newer configuration says beside the attachment (checklist D6).
+    const network = parseNetworkConfiguration(run.readStdin(by), { lenient: invocation.command === 'DEL' })
+    cniVersion = network.cniVersion
+    refuseTooNewVerb(invocation.command, network)
+    return success(await plugin.perform(invocation, network, by))
+  } catch (failure) {
+    return { stdout: `${renderCniError(toCniError(failure), cniVersion)}\n`, stderr: '', exitCode: 1 }
+  }
+}
+
+function refuseTooNewVerb(command: VerbInvocation['command'], { cniVersion }: NetworkConfiguration): void {
+  if (command === 'ADD' || command === 'DEL' || supportsVerb(cniVersion, command)) return
+  throw new CniError(ErrorCode.incompatibleVersion, `config version does not allow ${command}`, {
+    details: `cniVersion is ${cniVersion}`,
+  })
+}
+
+/** The answer to VERSION: the version of the input again (checklist V1), and what we speak. Empty input is fine (V2). */
+function version(stdin: string): object {
+  const asked = stdin.trim() === '' ? undefined : parseJsonObject(stdin)['cniVersion']
+  return {
+    cniVersion: typeof asked === 'string' && asked !== '' ? asked : NEWEST,
+    supportedVersions: SUPPORTED_VERSIONS,
+  }
+}
+
+/** The answer to a run by hand (checklist E2). */
+function byHand({ about }: Plugin): Outcome {
+  const stderr = `${about}\nCNI protocol versions supported: ${SUPPORTED_VERSIONS.join(', ')}\n`
+  return { stdout: '', stderr, exitCode: 0 }
+}
+
+function success(document: object | undefined): Outcome {
+  return { stdout: document === undefined ? '' : `${JSON.stringify(document)}\n`, stderr: '', exitCode: 0 }
+}

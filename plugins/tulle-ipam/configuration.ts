@@ -1,0 +1,41 @@
+import type { NetworkConfiguration } from '../../lib/cni/configuration.ts'
+import { CniError, ErrorCode } from '../../lib/cni/errors.ts'
+import { readResult, type ResultRoute } from '../../lib/cni/result.ts'
+import { OWN_IPAM_TYPE, parseTulleConfiguration } from '../../lib/cni/tulle-configuration.ts'
+
+/** The `ipam` section: all that this plugin looks at. */
+export interface IpamConfiguration {
+  readonly socketPath: string
+  readonly pool?: string
+  /** As in host-local: the result has exactly the routes that are configured. Missing means none. */
+  readonly routes: readonly ResultRoute[]
+}
+
+/** Capabilities that ask the IPAM plugin for something. The others are for the plugin that makes the interface. */
+const IPAM_CAPABILITIES = ['ips', 'ipRanges'] as const
+
+/**
+ * Reads the `ipam` section. Everything outside it belongs to the plugin that delegates to this one.
+ *
+ * With `lenient` nothing is refused, and a value that cannot be used counts as missing (checklist D6).
+ *
+ * @throws {CniError} code 7 for a value that is wrong, code 2 for a capability that is not offered.
+ */
+export function parseIpamConfiguration(
+  network: NetworkConfiguration,
+  { lenient }: { readonly lenient: boolean },
+): IpamConfiguration {
+  const asked = IPAM_CAPABILITIES.flatMap(key => Object.entries(network.runtimeConfig).filter(([name]) => name === key))
+  const own = { ...network, raw: {}, runtimeConfig: Object.fromEntries(asked) }
+  const { ipam } = parseTulleConfiguration(own, { lenient })
+  if (ipam.kind !== 'tulle') {
+    throw new CniError(ErrorCode.invalidConfig, `Cannot use ipam.type "${ipam.type}": want "${OWN_IPAM_TYPE}"`)
+  }
+  const { socketPath, pool } = ipam
+  return { socketPath, ...(pool === undefined ? {} : { pool }), routes: lenient ? [] : parseRoutes(network) }
+}
+
+function parseRoutes({ ipam }: NetworkConfiguration): readonly ResultRoute[] {
+  const routes = ipam?.raw['routes'] ?? null
+  return readResult({ object: { routes }, path: 'ipam', code: ErrorCode.invalidConfig }, '1.1.0').routes
+}
