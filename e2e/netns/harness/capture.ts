@@ -20,8 +20,9 @@ export class Capture implements AsyncDisposable {
   static async start(netns: Netns, options: CaptureOptions = {}): Promise<Capture> {
     const process = Background.start(
       netns.command([
-        ...(['tcpdump', '-n', '-t', '-l', '--immediate-mode', '-Z', 'root'] as const),
-        ...['-i', options.ifName ?? 'any', ...(options.filter ?? [])],
+        ...(['tcpdump', '-n', '-t', '-l', '--immediate-mode', '-Z', 'root', '-i'] as const),
+        options.ifName ?? 'any',
+        ...(options.filter ?? []),
       ]),
     )
     try {

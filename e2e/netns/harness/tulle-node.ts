@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { Ipamd } from './ipamd.ts'
-import { type JsonObject, asObjects, asString } from './json.ts'
+import { type JsonObject, asObject, asObjects, asString } from './json.ts'
 import { Netns } from './namespace.ts'
 import { CniRuntime, type RuntimeAttachment, newAttachment } from './runtime.ts'
 import { snapshotOf } from './snapshot.ts'
@@ -159,17 +159,23 @@ export async function leavesNothing(t: Test, node: TulleNode, body: () => Promis
 }
 
 function podOf(netns: Netns, attachment: RuntimeAttachment, result: JsonObject): Pod {
-  const addresses = asObjects(result['ips'], 'ips').map(ip =>
-    asString(ip['address'], 'ips[].address').replace(/\/.*/, ''),
-  )
-  const host = asObjects(result['interfaces'], 'interfaces').find(({ name }) => String(name).startsWith('tul'))
+  const addresses = addressesOf(result)
+  // Before 0.3.0 a result has no interfaces.
+  const host = asObjects(result['interfaces'] ?? [], 'interfaces').find(({ name }) => String(name).startsWith('tul'))
   return {
     netns,
     attachment,
     result,
     ipv4: addresses.find(address => address.includes('.')) ?? '',
     ipv6: addresses.find(address => address.includes(':')) ?? '',
-    hostIfName: asString(host?.['name'], 'interfaces[].name'),
+    hostIfName: host === undefined ? '' : asString(host['name'], 'interfaces[].name'),
     [Symbol.asyncDispose]: () => netns.delete(),
   }
+}
+
+/** The addresses of a result of any version, without prefix lengths. */
+export function addressesOf(result: JsonObject | undefined): readonly string[] {
+  const old = [result?.['ip4'], result?.['ip6']].filter(ip => ip !== undefined).map(ip => asObject(ip, 'ip4')['ip'])
+  const texts = old.length > 0 ? old : asObjects(result?.['ips'], 'ips').map(ip => ip['address'])
+  return texts.map(text => asString(text, 'address').replace(/\/.*/, ''))
 }
