@@ -23,11 +23,12 @@ const TEST = [...BUILD, ...NAMESPACES, 'strace', 'tcpdump']
  */
 const STEPS = {
   setup: { packages: TEST, scripts: [], tap: true },
-  build: { packages: BUILD, scripts: ['build.ts'] },
-  lint: { packages: RUN, scripts: ['lint.ts'] },
-  test: { packages: TEST, scripts: ['test.ts'], tap: true },
-  cri: { packages: TEST, scripts: ['cri.ts'], tap: true },
-  quickstart: { packages: [...BUILD, ...NAMESPACES], scripts: ['build.ts', 'quickstart.ts'] },
+  build: { packages: BUILD, scripts: ['scripts/build.ts'] },
+  lint: { packages: RUN, scripts: ['scripts/lint.ts'] },
+  test: { packages: TEST, scripts: ['scripts/test.ts'], tap: true },
+  cri: { packages: TEST, scripts: ['scripts/cri.ts'], tap: true },
+  bench: { packages: TEST, scripts: ['scripts/build.ts', 'bench/attach.ts'] },
+  quickstart: { packages: [...BUILD, ...NAMESPACES], scripts: ['scripts/build.ts', 'scripts/quickstart.ts'] },
 }
 
 /**
@@ -49,7 +50,7 @@ async function bootstrap(name, args) {
   const { node, env } = pinnedNode(ROOT)
   for (const [index, script] of step.scripts.entries()) {
     const isLast = index === step.scripts.length - 1
-    const exitCode = await exitCodeOf([node, join(ROOT, 'scripts', script), ...(isLast ? args : [])], { env })
+    const exitCode = await exitCodeOf([node, join(ROOT, script), ...(isLast ? args : [])], { env })
     // It has said why, and its last line has to stay the last one.
     if (exitCode !== 0) return exitCode
   }

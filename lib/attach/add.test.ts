@@ -194,6 +194,7 @@ for (const { name, prepare, run, code, msg } of REFUSALS) {
 t.test('add() wires the plugin’s own namespace when it is told to (E9)', async t => {
   const node = new FakeNode()
   node.pods.set(POD_PATH, node.host)
+  node.host.routes = [] // a default route of its own would be in the pod's way
   const { exitCode, json } = await node.run('ADD', { env: { CNI_NETNS_OVERRIDE: '1' } })
   t.equal(exitCode, 0, JSON.stringify(json))
 })

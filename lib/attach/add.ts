@@ -1,5 +1,5 @@
 import { CniError, ErrorCode } from '../cni/errors.ts'
-import { refuseUnsupportedArgs } from '../cni/tulle-configuration.ts'
+import { refuseUnsupportedArgs, resolverSettings } from '../cni/tulle-configuration.ts'
 import type { Result } from '../cni/result.ts'
 import { parseIfName } from '../net/if-name.ts'
 import { hostIfNameOf, macOf } from '../plan/link-names.ts'
@@ -27,6 +27,8 @@ const RELEASE_GRACE_MS = 5_000
  */
 export async function add(call: AttachmentCall, edges: Edges, by: Deadline): Promise<Result> {
   refuseUnsupportedArgs(call.network, call.invocation.args)
+  // Read before anything is made: what fails here changes nothing (invariant 8).
+  const ownDns = resolverSettings(call.network)
   const { attachment } = call
   const netnsPath = requireNetns(call)
   using kernel = edges.openKernel(netnsPath)
@@ -42,7 +44,7 @@ export async function add(call: AttachmentCall, edges: Edges, by: Deadline): Pro
     const granted = await source.allocate(call, by)
     const input = await attachInput(call, kernel, { granted, edges, by })
     await applyOrUndo(kernel, planAttach(input), by)
-    return attachResult(input, { network: call.network, netnsPath, dns: granted.dns })
+    return attachResult(input, { network: call.network, netnsPath, dns: granted.dns, ownDns })
   } catch (failure) {
     const grace = by.extended(RELEASE_GRACE_MS)
     await orLog(edges, async () => {

@@ -1,6 +1,5 @@
 import type { NetworkConfiguration } from '../cni/configuration.ts'
 import type { Dns, Result } from '../cni/result.ts'
-import { resolverSettings } from '../cni/tulle-configuration.ts'
 import { hostPrefix } from '../net/prefix.ts'
 import { gatewayOf, podRoutes, type AttachInput } from '../plan/plan-attach.ts'
 
@@ -10,13 +9,15 @@ export interface ResultContext {
   readonly netnsPath: string
   /** The resolver settings that the address source gave. */
   readonly dns: Dns
+  /** Those of the configuration and the runtime, which come before. */
+  readonly ownDns: Dns
 }
 
 /**
  * The result of ADD: what an earlier plugin of the chain made, and after it what we made (SPEC 1.1.0, section 5; checklist
  * A2, A4, A5). Resolver settings of the configuration come before those of the address source.
  */
-export function attachResult(input: AttachInput, { network, netnsPath, dns }: ResultContext): Result {
+export function attachResult(input: AttachInput, { network, netnsPath, dns, ownDns }: ResultContext): Result {
   const earlier = network.prevResult ?? { interfaces: [], ips: [], routes: [], dns: {} }
   const { mtuBytes } = input
   const podIndex = earlier.interfaces.length + 1
@@ -35,6 +36,6 @@ export function attachResult(input: AttachInput, { network, netnsPath, dns }: Re
       })),
     ],
     routes: [...earlier.routes, ...podRoutes(input).map(dst => ({ dst, gw: gatewayOf(dst.address.family) }))],
-    dns: { ...earlier.dns, ...dns, ...resolverSettings(network) },
+    dns: { ...earlier.dns, ...dns, ...ownDns },
   }
 }

@@ -1,5 +1,5 @@
 import { CniError, ErrorCode } from '../cni/errors.ts'
-import type { Result, ResultInterface } from '../cni/result.ts'
+import type { Result, ResultInterface, ResultIp } from '../cni/result.ts'
 import { equalAddresses } from '../net/address.ts'
 import { parseIfName } from '../net/if-name.ts'
 import { parseMac, type Mac } from '../net/mac.ts'
@@ -73,7 +73,9 @@ async function expectation(call: AttachmentCall, kernel: Kernel, known: Known): 
   const hostMtu = made.host.mtuBytes ?? own.mtuBytes ?? (await kernel.observeLink('host', hostIfName, by))?.mtuBytes
   const podMtu = made.pod.mtuBytes ?? (await kernel.observeLink('pod', podIfName, by))?.mtuBytes
   const facts = observeNode(kernel)
-  const ours = prevResult.ips.filter(ip => ip.interfaceIndex === made.podIndex)
+  const ours = prevResult.ips.filter(ip => ip.interfaceIndex === made.podIndex && isOurs(ip))
+  // Without an address there would be little to verify, and all of it would be well.
+  if (ours.length === 0) throw new CniError(ErrorCode.invalidConfig, `prevResult.ips has no address that ADD gave to ${podIfName}`)
   return {
     attachment,
     hostIfName,
@@ -91,6 +93,11 @@ async function expectation(call: AttachmentCall, kernel: Kernel, known: Known): 
     hostDisablesIpv6: facts.disablesIpv6,
     podDisablesIpv6: facts.podDisablesIpv6,
   }
+}
+
+/** A later plugin of the chain may have given the same interface addresses of its own (K4): its gateway is not ours. */
+function isOurs({ address, gateway }: ResultIp): boolean {
+  return gateway !== undefined && equalAddresses(gateway, gatewayOf(address.address.family))
 }
 
 interface Known {

@@ -19,7 +19,7 @@ export function delegateSource(type: string, edges: Edges): AddressSource {
   return {
     async allocate(call, by) {
       const stdout = await edges.delegate(request(call, 'ADD'), by)
-      return granted(parseIpamResult(parseJsonObject(stdout), call.network.cniVersion), type)
+      return granted(parseIpamResult(parseJsonObject(stdout, `the result of IPAM plugin ${type}`), call.network.cniVersion), type)
     },
 
     async release(call, by) {

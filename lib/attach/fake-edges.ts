@@ -12,7 +12,8 @@ import type { Operation } from '../plan/operation.ts'
 import { renderOperation } from '../plan/render.ts'
 import { DeadlineExceeded } from '../time/deadline.ts'
 import { NetnsError, type DelegateCall, type Edges, type Ipam } from './edges.ts'
-import { handle, type Outcome } from './handle.ts'
+import { handle } from './handle.ts'
+import type { Outcome } from './plugin-run.ts'
 
 /** The pod's namespace where a run does not say otherwise. */
 export const POD_PATH = '/run/netns/pod'

@@ -10,6 +10,9 @@ import { detach } from './del.ts'
 import type { Edges } from './edges.ts'
 import { messageOf } from './message.ts'
 
+/** How long GC waits for one attachment, in milliseconds: the others must not pay for one that hangs (G4). */
+const LOCK_WAIT_MS = 2_000
+
 /**
  * Removes every interface of this network, and frees every lease of it, that belongs to none of the attachments that the
  * runtime says are valid (SPEC 1.1.0, section 2, GC; checklist G1–G7).
@@ -31,7 +34,7 @@ export async function gc(call: Call, edges: Edges, by: Deadline): Promise<void> 
   const kept: ValidAttachment[] = []
   for (const attachment of stale) {
     try {
-      using _lock = await edges.lock(attachment, by)
+      using _lock = await edges.lock(attachment, by.capped(LOCK_WAIT_MS))
       await detach(kernel, attachment, { edges, by })
     } catch (failure) {
       failures.push(failure)

@@ -1,10 +1,14 @@
 import type { TulleConfiguration } from '../cni/tulle-configuration.ts'
 import { IpamProblem, IpamUnavailable } from '../ipam/errors.ts'
 import { equalAddresses, formatAddress } from '../net/address.ts'
+import { DeadlineExceeded } from '../time/deadline.ts'
 import type { AddressSource } from './address-source.ts'
 import type { Edges } from './edges.ts'
 
 type TulleIpam = Extract<TulleConfiguration['ipam'], { kind: 'tulle' }>
+
+/** How long a release waits for a daemon that is there and does not answer, in milliseconds: the spool takes it as well. */
+const RELEASE_WAIT_MS = 5_000
 
 /** Addresses from ipamd, over its Unix socket. */
 export function ipamdSource({ socketPath, pool }: TulleIpam, edges: Edges): AddressSource {
@@ -18,9 +22,10 @@ export function ipamdSource({ socketPath, pool }: TulleIpam, edges: Edges): Addr
 
     async release({ attachment }, by) {
       try {
-        await ipam.release({ attachment, deadlineUnixMs: by.toUnixMs() }, by)
+        const soon = by.capped(RELEASE_WAIT_MS)
+        await ipam.release({ attachment, deadlineUnixMs: soon.toUnixMs() }, soon)
       } catch (failure) {
-        if (!(failure instanceof IpamUnavailable || failure instanceof IpamProblem)) throw failure
+        if (!isIpamFailure(failure)) throw failure
         // DEL must not need the daemon (R13): what it cannot be told now it will read from the spool.
         edges.spoolRelease(socketPath, { attachment, releasedAtUnixMs: edges.nowUnixMs() })
         edges.log(`release of ${attachment.containerId}/${attachment.ifName} spooled: ${failure.message}`)
@@ -43,3 +48,7 @@ export function ipamdSource({ socketPath, pool }: TulleIpam, edges: Edges): Addr
   }
 }
 
+/** No time left to ask counts too: the interface is gone by then, and nobody else would give the address back. */
+function isIpamFailure(failure: unknown): failure is Error {
+  return failure instanceof IpamUnavailable || failure instanceof IpamProblem || failure instanceof DeadlineExceeded
+}

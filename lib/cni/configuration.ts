@@ -54,7 +54,7 @@ export function parseNetworkConfiguration(stdin: string, options: ConfigurationO
   const raw = parseJsonObject(stdin)
   const root = rootSection(raw)
   const cniVersion = parseCniVersion(optionalString({ ...root, code: ErrorCode.decode }, 'cniVersion'))
-  const name = parseNetworkName(optionalString(root, 'name') ?? '')
+  const name = parseNetworkName(optionalString(root, 'name') ?? '', options)
   const read = options.lenient ? orUndefined : orThrow
 
   const ipam = read(() => parseIpam(root))

@@ -57,12 +57,12 @@ export function parseInvocation(env: Environment): Invocation {
     case 'ADD':
     case 'CHECK':
       refuseMissing(env, ['CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME'])
-      return { command, ...parseAttachment(env, parseCniArgs(env['CNI_ARGS'])), netnsPath: parseNetnsPath(env) }
+      return { command, ...parseAttachment(env, { lenient: false }), netnsPath: parseNetnsPath(env) }
     case 'DEL':
       refuseMissing(env, ['CNI_CONTAINERID', 'CNI_IFNAME'])
       return {
         command,
-        ...parseAttachment(env, parseCniArgs(env['CNI_ARGS'], { lenient: true })),
+        ...parseAttachment(env, { lenient: true }),
         netnsPath: usableNetnsPath(env),
       }
     case 'GC':
@@ -75,14 +75,14 @@ export function parseInvocation(env: Environment): Invocation {
   }
 }
 
-function parseAttachment(env: Environment, args: CniArgs): AttachmentInvocation {
+function parseAttachment(env: Environment, options: { readonly lenient: boolean }): AttachmentInvocation {
   return {
-    containerId: parseContainerId(env['CNI_CONTAINERID'] ?? ''),
+    containerId: parseContainerId(env['CNI_CONTAINERID'] ?? '', options),
     ifName: parseAt({ path: 'CNI_IFNAME', code: ErrorCode.invalidEnvironment }, () =>
       parseIfName(env['CNI_IFNAME'] ?? ''),
     ),
     cniPath: parseCniPath(env),
-    args,
+    args: parseCniArgs(env['CNI_ARGS'], options),
     trace: parseTrace(env),
     netnsOverride: /^(1|true)$/i.test(env['CNI_NETNS_OVERRIDE'] ?? ''),
   }

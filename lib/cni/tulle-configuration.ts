@@ -26,6 +26,9 @@ export const DEFAULT_SOCKET_PATH = '/run/tulle/ipamd.sock'
 /** The `ipam.type` that is served by ipamd without executing a plugin. */
 export const OWN_IPAM_TYPE = 'tulle-ipam'
 
+/** The names under which this plugin itself is installed. */
+const OWN_TYPES: ReadonlySet<string> = new Set(['tulle', 'tulle-node'])
+
 /** sun_path has 108 bytes, and its last byte is NUL. */
 const MAX_SOCKET_PATH_BYTES = 107
 
@@ -132,6 +135,7 @@ function parseIpsToRouteViaHost(root: Section): readonly Address[] {
 
 function parseIpamChoice(net: NetworkConfiguration, root: Section): IpamChoice {
   if (net.ipam === undefined) throw refusal(root, 'ipam', `an object such as {"type": "${OWN_IPAM_TYPE}"}`)
+  if (isItself(net, net.ipam.type)) throw refusal(ipamSection(net), 'type', `an IPAM plugin, such as "${OWN_IPAM_TYPE}"`)
   if (isDelegated(net)) return { kind: 'delegated', type: net.ipam.type }
   const section = ipamSection(net)
   const pool = optionalString(section, 'pool')
@@ -168,7 +172,12 @@ function ipamSection(net: NetworkConfiguration): Section {
 function isDelegated(
   net: NetworkConfiguration,
 ): net is NetworkConfiguration & Pick<Required<NetworkConfiguration>, 'ipam'> {
-  return net.ipam !== undefined && net.ipam.type !== OWN_IPAM_TYPE
+  return net.ipam !== undefined && net.ipam.type !== OWN_IPAM_TYPE && !isItself(net, net.ipam.type)
+}
+
+/** A plugin that delegates to itself would start itself again and again: no deadline ends that, each run has a new one. */
+function isItself({ type }: NetworkConfiguration, ipamType: string): boolean {
+  return ipamType !== OWN_IPAM_TYPE && (ipamType === type || OWN_TYPES.has(ipamType))
 }
 
 /** Whether a value asks for nothing: null, false, 0, "", or a list or object with nothing else in it. */

@@ -212,7 +212,7 @@ export class FakeNetns {
     ]
     const best = routes
       .filter(route => containsAddress(route.to, address) && route.link?.isUp !== false)
-      .toSorted((a, b) => b.to.prefixLength - a.to.prefixLength)[0]
+      .toSorted((a, b) => b.to.prefixLength - a.to.prefixLength || metricOrder(a) - metricOrder(b))[0]
     return best?.link
   }
 
@@ -227,10 +227,11 @@ export class FakeNetns {
   }
 
   #keepRoute(route: FakeRoute): string | undefined {
-    // One prefix, one route of that metric, whatever link it leads through. (Our metrics are the kernel's defaults.)
-    const isThere = this.routes.some(held => equalPrefixes(held.to, route.to))
+    // One prefix, one route of that metric, whatever link it leads through.
+    const isThere = this.routes.some(held => equalPrefixes(held.to, route.to) && metricOrder(held) === metricOrder(route))
     // The routes that IPv4 addresses bring along have the metric of ours; those of IPv6 addresses have another.
     const isConnected =
+      route.link !== undefined &&
       route.to.address.family === 4 &&
       this.links.some(link => connectedRoutes(link).some(held => equalPrefixes(held.to, route.to)))
     if (isThere || isConnected) return 'EEXIST'
@@ -294,6 +295,11 @@ function connectedRoutes(link: FakeLink): readonly ObservedRoute[] {
 
 function sameLength(a: AddressWithLength, b: AddressWithLength): boolean {
   return a.prefixLength === b.prefixLength
+}
+
+/** Our routes that refuse packets have the last of all metrics; the others have the kernel's default. */
+function metricOrder({ link }: FakeRoute): number {
+  return link === undefined ? 1 : 0
 }
 
 /** IPv6 compares next hops only where the request names one. */

@@ -4,7 +4,7 @@ import { AttrStream, putU8, type StreamData } from 'netlink/dist/structs.js'
 import { addressToBytes, type Address } from '../net/address.ts'
 import { macToBytes } from '../net/mac.ts'
 import type { Prefix } from '../net/prefix.ts'
-import { LINK_GROUP, ROUTE_PROTOCOL } from '../plan/marks.ts'
+import { LINK_GROUP, ROUTE_PROTOCOL, UNREACHABLE_METRIC } from '../plan/marks.ts'
 import type { AddAddress, AddRoute, AddVeth, DeleteAddress, DeleteNeighbour, DeleteRoute, SetLink, SetNeighbour } from '../plan/operation.ts'
 import type { NetlinkRequest } from './netlink-socket.ts'
 
@@ -148,7 +148,7 @@ export function changeUnreachable(verb: 'add' | 'delete', block: Prefix): Netlin
     protocol: OUR_PROTOCOL,
     type: rt.RouteType.UNREACHABLE,
   })
-  const attributes = rt.formatRouteAttrs(destination(block))
+  const attributes = rt.formatRouteAttrs({ ...destination(block), priority: UNREACHABLE_METRIC })
   return verb === 'add'
     ? { type: rt.MessageType.NEWROUTE, flags: NLM_F_CREATE | NLM_F_EXCL, payload: payload(data, attributes) }
     : { type: rt.MessageType.DELROUTE, flags: 0, payload: payload(data, attributes) }

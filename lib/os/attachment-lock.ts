@@ -1,10 +1,11 @@
-import { closeSync, fstatSync, mkdirSync, openSync, statSync, unlinkSync } from 'node:fs'
+import { closeSync, constants, fstatSync, mkdirSync, openSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { NativeAddon } from '../../native/addon.ts'
+import { CniError, ErrorCode } from '../cni/errors.ts'
 import { attachmentHash, attachmentKeyText, type AttachmentKey } from '../ipam/attachment.ts'
 import { DeadlineExceeded, type Deadline } from '../time/deadline.ts'
-import { isErrnoException } from './durable-file.ts'
+import { isErrnoException, removeIfThere } from './durable-file.ts'
 
 /** Where the locks of a node are, beside ipamd's socket: the executable and the daemon must agree on it. */
 const LOCK_DIR_NAME = 'locks'
@@ -27,21 +28,33 @@ export interface LockOptions {
  * The lock is a file that exists only while somebody holds it or waits for it.
  *
  * @throws {DeadlineExceeded} when somebody else holds it for too long.
+ * @throws {CniError} code 5 when the folder of the locks cannot be written to.
  */
 export async function takeAttachmentLock(attachment: AttachmentKey, options: LockOptions): Promise<Disposable> {
   const folder = join(dirname(options.socketPath), LOCK_DIR_NAME)
-  mkdirSync(folder, { recursive: true, mode: 0o700 })
   const path = join(folder, attachmentHash(attachment))
   for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LAST_PAUSE_MS)) {
-    const held = tryLockFile(path, options.addon)
+    const held = ioAt(folder, () => tryLockFile(path, options.addon))
     if (held !== undefined) return held
     if (options.by.isPast()) throw new DeadlineExceeded(`waiting for the lock of ${attachmentKeyText(attachment)}`)
     await delay(pauseMs)
   }
 }
 
+/** What the file system refuses is no bug: the message names the folder that has to be writable. */
+function ioAt<T>(folder: string, use: () => T): T {
+  try {
+    return use()
+  } catch (cause) {
+    if (!isErrnoException(cause)) throw cause
+    throw new CniError(ErrorCode.io, `Cannot lock the attachment in ${folder}: ${cause.message}; want a folder to write to`, { cause })
+  }
+}
+
 function tryLockFile(path: string, addon: Pick<NativeAddon, 'tryLock'>): Disposable | undefined {
-  const fd = openSync(path, 'a', 0o600)
+  // At each try: the folder may be cleared while somebody waits.
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+  const fd = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
   try {
     // The holder before us removes the file before it lets go: a lock on a removed file would keep nobody out.
     if (addon.tryLock(fd) && isFileAt(path, fd)) return new HeldLock(path, fd)
@@ -75,7 +88,11 @@ class HeldLock implements Disposable {
 
   [Symbol.dispose](): void {
     try {
-      unlinkSync(this.#path)
+      // After somebody cleared the folder the file of that name may be another holder's.
+      if (isFileAt(this.#path, this.#fd)) removeIfThere(this.#path)
+    } catch (failure) {
+      // Closing gives the lock back. A file that stays keeps nobody out, and must not turn what was done into a failure.
+      if (!isErrnoException(failure)) throw failure
     } finally {
       closeSync(this.#fd)
     }

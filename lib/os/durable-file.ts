@@ -10,16 +10,17 @@ import { basename, dirname, join } from 'node:path'
 export function writeDurably(path: string, text: string, unique: string): void {
   const folder = dirname(path)
   const temporary = join(folder, `.${basename(path)}.${unique}`)
-  try {
-    withFile(temporary, 'wx', fd => {
+  // A temporary file that is there already is another writer's: it is neither written to nor removed.
+  withFile(temporary, 'wx', fd => {
+    try {
       writeAll(fd, Buffer.from(text))
       fsyncSync(fd)
-    })
-    renameSync(temporary, path)
-  } catch (failure) {
-    removeIfThere(temporary)
-    throw failure
-  }
+      renameSync(temporary, path)
+    } catch (failure) {
+      removeIfThere(temporary)
+      throw failure
+    }
+  })
   withFile(folder, 'r', fsyncSync)
 }
 

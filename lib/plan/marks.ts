@@ -6,6 +6,12 @@
 /** Route protocol number of every route that we add (rtnetlink(7), rtm_protocol; 117 is "u", free in rt_protos). */
 export const ROUTE_PROTOCOL = 117
 
+/**
+ * Metric of the routes that refuse packets to a block: the last of all. A bridge that holds the block's gateway has a route of
+ * its own to the same prefix, and that one has to win.
+ */
+export const UNREACHABLE_METRIC = 0xffff_ffff
+
 /** Link group of every host-side veth that we create: "tul" in ASCII. It travels in the request that creates the link. */
 export const LINK_GROUP = 0x74756c
 

@@ -1,6 +1,6 @@
 import { formatAddress } from '../net/address.ts'
-import { formatPrefix } from '../net/prefix.ts'
-import { LINK_GROUP, ROUTE_PROTOCOL } from './marks.ts'
+import { formatPrefix, type Prefix } from '../net/prefix.ts'
+import { LINK_GROUP, ROUTE_PROTOCOL, UNREACHABLE_METRIC } from './marks.ts'
 import { placeOf, type AddRoute, type DeleteRoute, type Operation, type Plan } from './operation.ts'
 
 /** Renders `operation` as the ip(8) or sysctl(8) command that does the same, without saying where it happens. */
@@ -36,9 +36,9 @@ export function renderCommand(operation: Operation): string {
     case 'delete-route':
       return renderRoute('delete', operation)
     case 'add-unreachable':
-      return `ip route add unreachable ${formatPrefix(operation.block)} proto ${ROUTE_PROTOCOL}`
+      return `ip route add ${renderUnreachable(operation.block)}`
     case 'delete-unreachable':
-      return `ip route delete unreachable ${formatPrefix(operation.block)} proto ${ROUTE_PROTOCOL}`
+      return `ip route delete ${renderUnreachable(operation.block)}`
   }
 }
 
@@ -50,6 +50,10 @@ export function renderOperation(operation: Operation): string {
 /** Renders `plan` as one command a line: what an operator would type to do the same. */
 export function renderPlan(plan: Plan): string {
   return plan.map(renderOperation).join('\n')
+}
+
+function renderUnreachable(block: Prefix): string {
+  return `unreachable ${formatPrefix(block)} proto ${ROUTE_PROTOCOL} metric ${UNREACHABLE_METRIC}`
 }
 
 function renderRoute(verb: 'add' | 'delete', route: AddRoute | DeleteRoute): string {

@@ -1,0 +1,96 @@
+import './harness/isolated.ts'
+import { resolve } from 'node:path'
+import t from 'tap'
+import { kernelContract, type SomebodyElse } from '../../lib/kernel/kernel-contract.ts'
+import { openLinuxKernel } from '../../lib/kernel/linux-kernel.ts'
+import { NODE_RULESET } from '../../lib/plan/ruleset.ts'
+import { Deadline } from '../../lib/time/deadline.ts'
+import { loadAddon } from '../../native/addon.ts'
+import { buildAddon } from '../../native/build.ts'
+import { Netns } from './harness/namespace.ts'
+
+const FILE = resolve(import.meta.dirname, '../../dist/bin/lib/tulle.node')
+await buildAddon(FILE)
+const addon = loadAddon(FILE)
+const node = Netns.own()
+const nodeAtStart = await nodeSettings()
+
+for (const exchange of ['sync', 'async'] as const) {
+  kernelContract(`linux (${exchange})`, async () => {
+    const pod = await Netns.create('pod')
+    const kernel = openLinuxKernel(addon, { podNetnsPath: pod.path, exchange })
+    const withoutPod = openLinuxKernel(addon, { exchange })
+    return {
+      kernel,
+      withoutPod,
+      somebodyElse,
+      async dispose() {
+        kernel[Symbol.dispose]()
+        withoutPod[Symbol.dispose]()
+        await pod.delete()
+        await cleanNode()
+      },
+    }
+  })
+}
+
+const somebodyElse: SomebodyElse = {
+  async addVethPair(name, peer) {
+    await node.run(['ip', 'link', 'add', name, 'type', 'veth', 'peer', 'name', peer])
+    for (const end of [name, peer]) await node.run(['ip', 'link', 'set', end, 'addrgenmode', 'none', 'up'])
+  },
+  async learnDefaultRoute(name) {
+    await node.run(['ip', '-6', 'route', 'add', 'default', 'via', 'fe80::99', 'dev', name, 'proto', 'ra'])
+  },
+  async deleteLastRule() {
+    const rules = await node.run(['nft', '-a', 'list', 'table', 'inet', 'tulle'])
+    const handle = [...rules.matchAll(/# handle (\d+)$/gm)].at(-1)?.[1] ?? ''
+    await node.run(['nft', 'delete', 'rule', 'inet', 'tulle', NODE_RULESET.chains[0]?.name ?? '', 'handle', handle])
+  },
+}
+
+/** Puts the node back to how it was: it is one network namespace, that of this process, for all scenarios. */
+async function cleanNode(): Promise<void> {
+  // One end takes the other with it: the second is then not there any more.
+  for (const name of await veths()) await node.execute(['ip', 'link', 'delete', name])
+  // Fails where there never was a route: there is no table then.
+  for (const family of ['-4', '-6']) await node.execute(['ip', family, 'route', 'flush', 'proto', '117'])
+  await node.run(['nft', 'flush', 'ruleset'])
+  if ((await nodeSettings()) !== nodeAtStart) throw new Error('a scenario has changed a setting of the node')
+}
+
+async function veths(): Promise<readonly string[]> {
+  const lines = await node.run(['ip', '-brief', 'link', 'show', 'type', 'veth'])
+  return [...lines.matchAll(/^[^\s@]+/gm)].map(match => match[0])
+}
+
+async function nodeSettings(): Promise<string> {
+  return await node.run(['sysctl', 'net.ipv4.ip_forward', 'net.ipv6.conf.all.forwarding', 'net.ipv6.conf.default.disable_ipv6'])
+}
+
+t.test('replaceRuleset() touches no other table, and takes back what somebody added to ours (invariant 4)', async t => {
+  using kernel = openLinuxKernel(addon, { exchange: 'sync' })
+  t.teardown(cleanNode)
+  const by = Deadline.in(10_000)
+  await node.run(['nft', 'add table inet foreign; add chain inet foreign c; add rule inet foreign c counter accept'])
+  await node.run(['nft', 'add table ip tulle; add chain ip tulle c'])
+  const foreign = async () => [
+    await node.run(['nft', '-a', 'list', 'table', 'inet', 'foreign']),
+    await node.run(['nft', '-a', 'list', 'table', 'ip', 'tulle']),
+  ]
+  const before = await foreign()
+  await kernel.replaceRuleset(NODE_RULESET, by)
+  const written = await node.run(['nft', '--stateless', 'list', 'table', 'inet', 'tulle'])
+  await node.run(['nft', 'add', 'rule', 'inet', 'tulle', 'from-pods', 'accept'])
+  t.equal(await kernel.hasRuleset(NODE_RULESET, by), false, 'a rule too many')
+  await kernel.replaceRuleset(NODE_RULESET, by)
+  t.equal(await node.run(['nft', '--stateless', 'list', 'table', 'inet', 'tulle']), written)
+  t.same(await foreign(), before)
+})
+
+t.test('openLinuxKernel() refuses what is no network namespace, and knows its own', async t => {
+  t.throws(() => openLinuxKernel(addon, { podNetnsPath: '/run/netns/none', exchange: 'sync' }), { code: 'ENOENT' })
+  t.throws(() => openLinuxKernel(addon, { podNetnsPath: '/etc/hostname', exchange: 'sync' }), { code: 'ENOTNETNS' })
+  using kernel = openLinuxKernel(addon, { podNetnsPath: '/proc/self/ns/net', exchange: 'sync' })
+  t.equal(kernel.podIsHost, true)
+})
