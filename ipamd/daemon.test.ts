@@ -13,6 +13,7 @@ import {
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import t, { type Test } from 'tap'
 import { encodeSpoolEntry, spoolFileName } from '../lib/ipam/spool-entry.ts'
 import { parseAddress } from '../lib/net/address.ts'
@@ -63,6 +64,7 @@ function rig(t: Test, pool: object = {}): Rig {
         pid: process.pid,
         uid: process.getuid?.() ?? 0,
         nowUnixMs: () => made.nowUnixMs,
+        uptimeMs: () => made.nowUnixMs,
         boot: { bootId: 'b', initStartTicks: 1, hostNetnsInode: 2 },
         tryLock: fd => addon.tryLock(fd),
         peerCredentials: fd => addon.peerCredentials(fd),
@@ -308,6 +310,49 @@ t.test('bytes that are no HTTP get a problem document', async t => {
   t.match(received, /urn:tulle:problem:bad-request/)
 })
 
+/** Sends bytes as they are. @returns everything that comes back until the daemon closes the connection. */
+function sendBytes(socket: string, bytes: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let text = ''
+    const client = connect(socket, () => client.write(bytes))
+    client.setTimeout(5000, () => client.destroy(new Error('no answer')))
+    client.on('data', chunk => (text += chunk.toString()))
+    client.on('end', () => resolve(text))
+    client.on('error', reject)
+  })
+}
+
+function rawAllocate(containerId: string): string {
+  const body = JSON.stringify({ attachment: attachment(containerId) })
+  return `POST /v1/leases HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`
+}
+
+t.test('of two requests on one connection only the first is carried out: only it is answered', async t => {
+  const { socket, start } = rig(t)
+  await start()
+  t.match(await sendBytes(socket, rawAllocate('a') + rawAllocate('b')), /^HTTP\/1.1 200 [^]*"containerId":"a"/)
+  const { leases } = (await send(socket, { path: '/v1/leases' })).body as { leases: object[] }
+  t.match(leases, [{ attachment: attachment('a') }])
+  t.equal(leases.length, 1)
+})
+
+t.test('a caller that goes away in the middle of its request changes nothing, and is no bug of ours', async t => {
+  const { socket, start, log } = rig(t)
+  const daemon = await start()
+  const client = connect(socket, () => client.write(rawAllocate('a').slice(0, -5)))
+  await new Promise<void>(resolve => client.once('connect', resolve))
+  // Answered after the half request was seen: connections are served in order.
+  await send(socket, { path: '/healthz' })
+  client.destroy()
+  await send(socket, { path: '/healthz' })
+  t.same((await send(socket, { path: '/v1/leases' })).body, { leases: [] })
+  await daemon.close()
+  t.same(
+    log.filter(line => line.includes('request failed')),
+    [],
+  )
+})
+
 t.test('strangers are refused, root and our own user are not', async t => {
   const { socket, start } = rig(t)
   let uid = 0
@@ -350,6 +395,7 @@ function edgesThatFail(log: string[]): DaemonEdges {
     pid: 1,
     uid: process.getuid?.() ?? 0,
     nowUnixMs: unwanted,
+    uptimeMs: unwanted,
     boot: { bootId: 'b', initStartTicks: 1, hostNetnsInode: 2 },
     tryLock: unwanted,
     peerCredentials: unwanted,
@@ -435,6 +481,54 @@ t.test('an entry that is none is set aside and stops nothing (R41)', async t => 
   t.equal(log.filter(line => line.includes('spool entry set aside')).length, 5)
 })
 
+t.test('an entry that cannot be read or set aside stops nothing either (R41)', async t => {
+  const { folder, socket, start, log } = rig(t)
+  const daemon = await start()
+  await post(socket, '/v1/leases', { attachment: attachment('a') })
+  await daemon.close()
+  const spool = join(folder, 'run', 'spool')
+  const server = createServer()
+  // open(2) refuses a socket.
+  await new Promise<void>(resolve => server.listen(join(spool, '0.json'), resolve))
+  t.teardown(() => server.close())
+  // rename(2) refuses to put a file in the place of a folder.
+  mkdirSync(join(spool, '1.json.bad'))
+  writeFileSync(join(spool, '1.json'), 'x')
+  const file = join(spool, spoolFileName(attachment('a')))
+  writeFileSync(file, encodeSpoolEntry({ attachment: attachment('a'), releasedAtUnixMs: 1 }))
+  await start()
+  t.same((await send(socket, { path: '/v1/leases' })).body, { leases: [] })
+  t.notOk(existsSync(file))
+  t.equal(log.filter(line => line.includes('spool entry not read')).length, 2)
+})
+
+t.test('start() serves while the store takes no release from the spool', async t => {
+  const { folder, socket, start, log } = rig(t)
+  const daemon = await start()
+  await post(socket, '/v1/leases', { attachment: attachment('a') })
+  await daemon.close()
+  const file = join(folder, 'run', 'spool', spoolFileName(attachment('a')))
+  writeFileSync(file, encodeSpoolEntry({ attachment: attachment('a'), releasedAtUnixMs: 1 }))
+  const path = join(folder, 'state', 'ipam.db')
+  withDatabase(path, each =>
+    each.exec("CREATE TRIGGER full BEFORE DELETE ON lease BEGIN SELECT RAISE(FAIL, 'full'); END"),
+  )
+  await start()
+  t.equal(((await send(socket, { path: '/v1/leases' })).body['leases'] as unknown[]).length, 1, 'nothing is freed')
+  t.equal((await post(socket, '/v1/leases', { attachment: attachment('a') })).status, 500, 'its own is done first')
+  t.ok(existsSync(file))
+  t.match(log.join(''), /spool replay failed.*full/)
+})
+
+function withDatabase(path: string, use: (database: DatabaseSync) => void): void {
+  const database = new DatabaseSync(path)
+  try {
+    use(database)
+  } finally {
+    database.close()
+  }
+}
+
 t.test('POST /v1/leases carries out the spooled release of the attachment first', async t => {
   const { folder, socket, start } = rig(t)
   await start()
@@ -486,3 +580,42 @@ t.test('close() ends in less than a second, also with a client that says nothing
   await closed
   t.notOk(existsSync(socket))
 })
+
+t.test('a block that takes too long is a refusal, not a connection that breaks', async t => {
+  const { socket, start } = rig(t)
+  await start({
+    onBlockTaken: (_block, by) =>
+      new Promise((_resolve, reject) => {
+        setTimeout(() => reject(new Error('no route in time')), by.remainingMs())
+      }),
+  })
+  t.match(await post(socket, '/v1/leases', { attachment: attachment('a') }), {
+    status: 503,
+    body: { type: 'urn:tulle:problem:busy' },
+  })
+})
+
+t.test(
+  'close() ends in less than a second, also with half a request, a request that waits, and a reader of the store',
+  async t => {
+    const { folder, socket, start } = rig(t)
+    let waiting: () => void = () => {}
+    const isWaiting = new Promise<void>(resolve => (waiting = resolve))
+    const daemon = await start({
+      onBlockTaken() {
+        waiting()
+        return new Promise(() => {})
+      },
+    })
+    const half = connect(socket, () => half.write(rawAllocate('b').slice(0, -5)))
+    const waits = post(socket, '/v1/leases', { attachment: attachment('a') }).catch(() => 'broken off')
+    await isWaiting
+    const reader = new DatabaseSync(join(folder, 'state', 'ipam.db'), { readOnly: true })
+    t.teardown(() => reader.close())
+    reader.exec('BEGIN; SELECT * FROM lease')
+    const startedAtMs = performance.now()
+    await daemon.close()
+    t.ok(performance.now() - startedAtMs < 1000, `${performance.now() - startedAtMs} ms`)
+    t.equal(await waits, 'broken off')
+  },
+)

@@ -21,6 +21,8 @@ export interface DaemonEdges {
   readonly uid: number
   /** The wall clock, in unix milliseconds. */
   readonly nowUnixMs: () => number
+  /** A clock that nobody sets, in milliseconds. */
+  readonly uptimeMs: () => number
   readonly boot: BootFacts
   /** flock(2), exclusive, not waiting. */
   readonly tryLock: (fd: number) => boolean
@@ -65,19 +67,23 @@ export async function start(config: IpamdConfig, edges: DaemonEdges): Promise<Da
   const service = new LeaseService(config.pools, {
     store,
     nowUnixMs: edges.nowUnixMs,
+    uptimeMs: edges.uptimeMs,
     onBlockTaken: edges.onBlockTaken,
   })
   // What waits for a commit gets it before the store is closed.
   opened.defer(() => service.flush())
   await service.announceBlocks()
   const spool = new Spool(spoolFolder, { service, log })
-  await spool.replay()
+  // What it can't do now stays, and must not keep the daemon from serving: a lease is safe from its own entry in any case.
+  await replay(spool, log)
 
   const peers = { peerCredentials: edges.peerCredentials, ownUid: edges.uid }
   const server = createApi({ service, spool }, { peers, log })
-  await listenOnSocket(server, socketPath)
   opened.defer(() => stopServing(server))
-  const timer = setInterval(() => void replayAgain(spool, log), REPLAY_INTERVAL_MS)
+  await listenOnSocket(server, socketPath)
+  // A connection that can't be accepted is its caller's loss, not the end of the daemon.
+  server.on('error', cause => log.error('accepting a connection failed', { error: cause }))
+  const timer = setInterval(() => void replay(spool, log), REPLAY_INTERVAL_MS)
   timer.unref()
   opened.defer(() => clearInterval(timer))
 
@@ -85,7 +91,7 @@ export async function start(config: IpamdConfig, edges: DaemonEdges): Promise<Da
   return { close: () => everything.disposeAsync() }
 }
 
-async function replayAgain(spool: Spool, log: Log): Promise<void> {
+async function replay(spool: Spool, log: Log): Promise<void> {
   try {
     await spool.replay()
   } catch (cause) {

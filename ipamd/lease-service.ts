@@ -16,7 +16,7 @@ import type { LeaseEvent, ReleaseReason } from './allocator/events.ts'
 import type { Pool } from './allocator/pool.ts'
 import { collect, findLeases, release, type Release } from './allocator/release.ts'
 import { reportPools } from './allocator/report.ts'
-import { evolve, restoreState, type State } from './allocator/state.ts'
+import { evolve, followClock, restoreState, type State } from './allocator/state.ts'
 import { problemOf, storeFailed } from './problems.ts'
 import { StoreError } from './store/store-error.ts'
 import type { Store } from './store/store.ts'
@@ -26,6 +26,8 @@ export interface LeaseServiceEdges {
   readonly store: Store
   /** The wall clock, in unix milliseconds. */
   readonly nowUnixMs: () => number
+  /** A clock that nobody sets, in milliseconds: tells when the wall clock was set. */
+  readonly uptimeMs: () => number
   /**
    * Called for a block before the first address of it is answered, and again after a failure: it must be idempotent. It
    * keeps the deadline.
@@ -48,7 +50,10 @@ interface Command {
   readonly reject: (reason: Error) => void
 }
 
-const BLOCK_TIMEOUT_MS = 5000
+// Well below the time after which the server closes a connection on which nothing moves: the caller must get the reason.
+const BLOCK_TIMEOUT_MS = 2000
+// Differences below are the rounding and the drift of clocks.
+const MIN_CLOCK_STEP_MS = 1000
 
 /**
  * The one writer of the store. Requests that arrive in one turn of the event loop are decided in order against one state
@@ -59,6 +64,8 @@ export class LeaseService {
   readonly #edges: LeaseServiceEdges
   /** Undefined after a failed commit, until it is restored from the store. */
   #state: State | undefined
+  /** Wall clock less uptime, when the moments in the state were last right. */
+  #clockOffsetMs = 0
   #storeHasFailed = false
   #queue: Command[] = []
   readonly #blocks = new Map<string, Promise<void>>()
@@ -86,7 +93,7 @@ export class LeaseService {
           throw problemOf(allocation, nowUnixMs)
       }
     })
-    for (const { block } of reply.lease.addresses) await this.#whenBlockIsReady(block)
+    await Promise.all(reply.lease.addresses.map(({ block }) => this.#whenBlockIsReady(block)))
     return reply
   }
 
@@ -164,8 +171,9 @@ export class LeaseService {
 
   /** @throws when nothing of the batch was stored. */
   #decideAndCommit(batch: readonly Command[]): readonly (() => void)[] {
-    const state = this.#state ?? this.#restore()
     const nowUnixMs = this.#edges.nowUnixMs()
+    const state = this.#state ?? this.#restore()
+    this.#followClock(state, nowUnixMs)
     const answers: (() => void)[] = []
     const events: LeaseEvent[] = []
     for (const { decide, reject } of batch) {
@@ -195,8 +203,18 @@ export class LeaseService {
   }
 
   #restore(): State {
-    this.#state = restoreState(this.#pools, this.#edges.store.load(), this.#edges.nowUnixMs())
+    const nowUnixMs = this.#edges.nowUnixMs()
+    this.#clockOffsetMs = nowUnixMs - this.#edges.uptimeMs()
+    this.#state = restoreState(this.#pools, this.#edges.store.load(), nowUnixMs)
     return this.#state
+  }
+
+  // Else an address would be reused at once when the clock is set forward, and kept out for hours when it is set back.
+  #followClock(state: State, nowUnixMs: number): void {
+    const stepMs = nowUnixMs - this.#edges.uptimeMs() - this.#clockOffsetMs
+    if (Math.abs(stepMs) < MIN_CLOCK_STEP_MS) return
+    followClock(state, stepMs)
+    this.#clockOffsetMs += stepMs
   }
 
   #probe(): void {

@@ -45,6 +45,7 @@ async function serve(configPath: string, addonPath: string): Promise<void> {
       pid: process.pid,
       uid: process.getuid?.() ?? 0,
       nowUnixMs: Date.now,
+      uptimeMs: () => performance.now(),
       boot: readBootFacts(),
       onBlockTaken: addBlockRoute(addon, log),
     })

@@ -26,7 +26,7 @@ interface SpooledFile {
 
 /**
  * The releases that DEL left while ipamd was down (checklist R13). The folder exists. A file goes away only after its
- * release is durable; one that is no entry is set aside as `*.bad` and logged, and never stops anything (checklist R41).
+ * release is durable; one that is no entry is set aside as `*.bad` and logged, and stops no other (checklist R41).
  */
 export class Spool {
   readonly #folder: string
@@ -40,36 +40,50 @@ export class Spool {
   }
 
   /**
-   * Carries out every release in the folder.
+   * Carries out every release in the folder. A file that can't be read is logged, and stays.
    *
-   * @throws {IpamProblem} when the store does not take them: the files stay. @throws the errno of the folder or of a file.
+   * @throws {IpamProblem} when the store does not take them: the files stay. @throws the errno of the folder.
    */
   async replay(): Promise<void> {
     const files = readdirSync(this.#folder)
       .filter(name => name.endsWith('.json') && !name.startsWith('.'))
-      .map(name => this.#read(join(this.#folder, name)))
+      .map(name => this.#readOrLog(join(this.#folder, name)))
       .filter(file => file !== undefined)
-    // All at once: they share a commit.
-    await Promise.all(files.map(file => this.#carryOut(file)))
+    await this.#carryOut(files)
   }
 
   /**
    * Carries out the release of this attachment, if there is one. To be awaited before the attachment gets a lease: else a
    * replay after it would end the new lease in place of the old one.
+   *
+   * @throws {IpamProblem} when the store does not take it. @throws the errno of a file that can't be read.
    */
   async consume(attachment: AttachmentKey): Promise<void> {
     const file = this.#read(join(this.#folder, spoolFileName(attachment)))
-    if (file !== undefined) await this.#carryOut(file)
+    if (file !== undefined) await this.#carryOut([file])
   }
 
-  async #carryOut({ path, inode, entry }: SpooledFile): Promise<void> {
-    const { kind } = await this.#service.release(entry, 'spool')
-    this.#log.info('spooled release', { attachment: attachmentKeyText(entry.attachment), outcome: kind })
-    // Another DEL may have put a new entry in its place meanwhile: that one is still to be done.
-    if (lstatSync(path, { bigint: true, throwIfNoEntry: false })?.ino !== inode) return
-    unlinkSync(path)
-    // The next lease of the attachment must not find the entry again after a power loss.
+  async #carryOut(files: readonly SpooledFile[]): Promise<void> {
+    if (files.length === 0) return
+    // Asked for all at once, so that they share a commit.
+    const releases = await Promise.all(files.map(({ entry }) => this.#service.release(entry, 'spool')))
+    for (const [index, { path, inode, entry }] of files.entries()) {
+      const outcome = releases[index]?.kind
+      this.#log.info('spooled release', { attachment: attachmentKeyText(entry.attachment), outcome })
+      // Another DEL may have put a new entry in its place meanwhile: that one is still to be done.
+      if (lstatSync(path, { bigint: true, throwIfNoEntry: false })?.ino === inode) unlinkSync(path)
+    }
+    // The next lease of an attachment must not find its entry again after a power loss.
     syncFolder(this.#folder)
+  }
+
+  #readOrLog(path: string): SpooledFile | undefined {
+    try {
+      return this.#read(path)
+    } catch (cause) {
+      this.#log.error('spool entry not read', { path, error: cause })
+      return undefined
+    }
   }
 
   /** The entry at `path`; undefined when there is none, or when it was set aside. */

@@ -10,7 +10,10 @@ export interface FreedAddress {
 // The array is cut when this many of its first entries are used up, so that taking from the front is O(1) on average.
 const COMPACT_AFTER = 1024
 
-/** Freed addresses, least recently freed first (checklist R8). Every method but countFreedAfter() is O(1) on average. */
+/**
+ * Freed addresses, least recently freed first (checklist R8). Every method but countFreedAfter() and shift() is O(1) on
+ * average.
+ */
 export class FreedQueue {
   #order: FreedAddress[] = []
   #head = 0
@@ -50,6 +53,14 @@ export class FreedQueue {
     let count = 0
     for (const { freedAtUnixMs } of this.#byValue.values()) if (freedAtUnixMs > unixMs) count += 1
     return count
+  }
+
+  /** Moves the moment at which each address was freed. The order stays. */
+  shift(ms: number): void {
+    const kept = this.#order.slice(this.#head).filter(freed => this.#byValue.get(freed.value) === freed)
+    this.#order = kept.map(freed => ({ ...freed, freedAtUnixMs: freed.freedAtUnixMs + ms }))
+    this.#head = 0
+    for (const freed of this.#order) this.#byValue.set(freed.value, freed)
   }
 
   #compact(): void {

@@ -41,8 +41,9 @@ export interface TakenBlock {
 }
 
 /**
- * What the allocator knows. Only evolve() changes it, in place: copying it for each decision would make a lease cost more
- * the more leases there are. Whoever applies an event and then fails to store it must restore the state from the store.
+ * What the allocator knows. Only evolve() and followClock() change it, in place: copying it for each decision would make a
+ * lease cost more the more leases there are. Whoever applies an event and then fails to store it must restore the state from
+ * the store.
  */
 export interface State {
   /** In the order of the configuration. */
@@ -98,6 +99,11 @@ export function evolve(state: State, event: LeaseEvent): void {
     case 'released':
       return removeLease(state, event.lease, event.atUnixMs)
   }
+}
+
+/** Keeps what is left of every cooldown when the wall clock was set by `stepMs`, forward or back. */
+export function followClock(state: State, stepMs: number): void {
+  for (const { freed } of [...state.pools.values()].flatMap(pool => pool.families)) freed.shift(stepMs)
 }
 
 export function familyOf(state: State, poolName: string, family: Family): FamilyState | undefined {

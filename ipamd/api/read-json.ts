@@ -23,10 +23,15 @@ export async function readJson(request: IncomingMessage): Promise<unknown> {
 async function readBody(request: IncomingMessage): Promise<Uint8Array> {
   const chunks: Buffer[] = []
   let length = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    length += chunk.length
-    if (length <= MAX_BODY_BYTES) chunks.push(chunk)
-    else if (length > MAX_DISCARDED_BYTES) break
+  try {
+    for await (const chunk of request as AsyncIterable<Buffer>) {
+      length += chunk.length
+      if (length <= MAX_BODY_BYTES) chunks.push(chunk)
+      else if (length > MAX_DISCARDED_BYTES) break
+    }
+  } catch (cause) {
+    // The caller has gone away, or has taken too long: nobody reads the answer.
+    throw new IpamProblem('bad-request', `the body ended after ${length} bytes: ${(cause as Error).message}`, { cause })
   }
   if (length > MAX_BODY_BYTES) throw new IpamProblem('too-large', `the body has more than ${MAX_BODY_BYTES} bytes`)
   return Buffer.concat(chunks)

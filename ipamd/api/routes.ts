@@ -13,6 +13,7 @@ import {
   releaseReplyToWire,
 } from '../../lib/ipam/protocol.ts'
 import { ParseError } from '../../lib/net/parse-error.ts'
+import { quoteText } from '../../lib/net/quote-text.ts'
 import type { LeaseService } from '../lease-service.ts'
 import type { Spool } from '../spool.ts'
 
@@ -46,7 +47,7 @@ const ROUTES: ReadonlyMap<string, ReadonlyMap<string, Handler>> = new Map([
 /** @throws {IpamProblem} not-found, or method-not-allowed with the methods there are. */
 export function findHandler(method: string, path: string): Handler {
   const methods = ROUTES.get(path)
-  if (methods === undefined) throw new IpamProblem('not-found', `no resource ${JSON.stringify(path)}`)
+  if (methods === undefined) throw new IpamProblem('not-found', `no resource ${quoteText(path)}`)
   const handler = methods.get(method)
   if (handler !== undefined) return handler
   const allow = [...methods.keys()].join(', ')

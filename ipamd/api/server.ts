@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { IpamProblem, PROBLEM_MEDIA_TYPE } from '../../lib/ipam/errors.ts'
+import { quoteText } from '../../lib/net/quote-text.ts'
 import type { Log } from '../log.ts'
 import { refuseStrangers, type PeerCheck } from './peer.ts'
 import { readJson } from './read-json.ts'
@@ -31,6 +32,8 @@ export function createApi(
   )
   server.maxConnections = MAX_CONNECTIONS
   server.timeout = IDLE_TIMEOUT_MS
+  // Each answer closes its connection: what a caller sends behind its first request must not be carried out unanswered.
+  server.maxRequestsPerSocket = 1
   server.on('clientError', refuseMalformed)
   return server
 
@@ -57,7 +60,7 @@ export function createApi(
 
 function parseUrl(text: string): URL {
   const url = text.startsWith('/') ? URL.parse(`http://ipamd${text}`) : null
-  if (url === null) throw new IpamProblem('bad-request', `${JSON.stringify(text)}: want a path`)
+  if (url === null) throw new IpamProblem('bad-request', `${quoteText(text)}: want a path`)
   return url
 }
 

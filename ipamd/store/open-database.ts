@@ -2,8 +2,11 @@ import { DatabaseSync } from 'node:sqlite'
 import { APPLICATION_ID, SCHEMA, STORE_VERSION } from './schema.ts'
 import { StoreError } from './store-error.ts'
 
-/** How long SQLite waits for a reader with a lock of its own, such as a person's sqlite3 shell. */
-const BUSY_TIMEOUT_MS = 2000
+/**
+ * How long SQLite waits for another writer, such as a person's sqlite3 shell. The whole daemon waits with it, so it is short:
+ * what stops in less than a second must not spend it here.
+ */
+const BUSY_TIMEOUT_MS = 250
 
 /**
  * Opens the store, and makes its tables when the file is new or empty.

@@ -7,6 +7,7 @@ import type { Lease } from '../../lib/ipam/lease.ts'
 import { parseAddress } from '../../lib/net/address.ts'
 import { parsePrefix } from '../../lib/net/prefix.ts'
 import type { LeaseEvent } from '../allocator/events.ts'
+import { APPLICATION_ID, STORE_VERSION } from './schema.ts'
 import { SqliteStore } from './store.ts'
 
 const BOOT = { bootId: 'boot-1', initStartTicks: 7, hostNetnsInode: 4_026_531_840 }
@@ -203,4 +204,28 @@ t.test('SqliteStore keeps a write-ahead log', async t => {
   const database = new DatabaseSync(path, { readOnly: true })
   t.teardown(() => database.close())
   t.same(Object.values(database.prepare('PRAGMA journal_mode').get() ?? {}), ['wal'])
+})
+
+t.test('SqliteStore names the file when its tables are not there', async t => {
+  const path = pathOf(t)
+  const database = new DatabaseSync(path)
+  database.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${STORE_VERSION}`)
+  database.close()
+  t.throws(() => new SqliteStore(path, BOOT), {
+    name: 'StoreError',
+    message: `Cannot open lease store ${path}: no such table: block`,
+  })
+})
+
+t.test('close() does not wait for a reader', async t => {
+  const path = pathOf(t)
+  const store = new SqliteStore(path, BOOT)
+  store.commit(BLOCKS)
+  const reader = new DatabaseSync(path, { readOnly: true })
+  t.teardown(() => reader.close())
+  reader.exec('BEGIN; SELECT * FROM lease')
+  store.probe()
+  const startedAtMs = performance.now()
+  store.close()
+  t.ok(performance.now() - startedAtMs < 500, `${performance.now() - startedAtMs} ms`)
 })

@@ -20,7 +20,7 @@ export interface Store {
   commit(events: readonly LeaseEvent[]): void
   /** Writes, without a change, to see whether writing works. @throws {StoreError} */
   probe(): void
-  /** Moves what was written into the main file and closes it. */
+  /** Closes the store. What was written is moved into the main file, unless somebody reads the store just now. */
   close(): void
 }
 
@@ -36,7 +36,12 @@ export class SqliteStore implements Store {
     this.#path = path
     this.#boot = boot
     this.#database = openDatabase(path)
-    this.#statements = prepare(this.#database)
+    try {
+      this.#statements = prepare(this.#database)
+    } catch (cause) {
+      this.#database.close()
+      throw this.#failure('open', cause)
+    }
   }
 
   load(): Snapshot {
@@ -59,7 +64,8 @@ export class SqliteStore implements Store {
 
   close(): void {
     try {
-      this.#database.exec('PRAGMA wal_checkpoint(TRUNCATE)')
+      // Not waiting for readers: what stays in the log is durable there, and is read at the next start.
+      this.#database.exec('PRAGMA busy_timeout = 0; PRAGMA wal_checkpoint(TRUNCATE)')
     } finally {
       this.#database.close()
     }

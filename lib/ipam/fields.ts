@@ -25,7 +25,7 @@ export class Fields {
   only(known: readonly string[]): this {
     for (const key of Object.keys(this.value)) {
       if (!known.includes(key))
-        throw new ParseError(`${this.path}.${key}: unknown member, want one of ${known.join(', ')}`)
+        throw new ParseError(`${this.path}.${shortened(key)}: unknown member, want one of ${known.join(', ')}`)
     }
     return this
   }
@@ -121,5 +121,10 @@ const MAX_SHOWN_CHARACTERS = 80
 /** The value as JSON, shortened: a message must stay readable whatever was sent. */
 export function shown(value: unknown): string {
   const text = value === undefined ? 'missing' : JSON.stringify(value)
+  return shortened(text)
+}
+
+/** The text without what exceeds the room in a message. */
+export function shortened(text: string): string {
   return text.length > MAX_SHOWN_CHARACTERS ? `${text.slice(0, MAX_SHOWN_CHARACTERS)}…` : text
 }

@@ -164,3 +164,22 @@ t.test('whatever arrives, only ParseError is thrown', async t => {
   )
   t.pass('2000 documents')
 })
+
+t.test('a refusal is short, however long what was sent', async t => {
+  const long = 'x'.repeat(100_000)
+  const attempts = [
+    () => parseAllocateRequest({ attachment: ATTACHMENT, [long]: 1 }),
+    () => parseAllocateRequest({ attachment: ATTACHMENT, pool: long }),
+    () => parseStatusQuery(new URLSearchParams({ pool: long })),
+    () => parseStatusQuery(new URLSearchParams({ [long]: '' })),
+  ]
+  for (const attempt of attempts) {
+    try {
+      attempt()
+      t.fail(`${attempt.toString()} took it`)
+    } catch (error) {
+      if (!(error instanceof ParseError)) throw error
+      t.ok(error.message.length < 300, error.message.slice(0, 300))
+    }
+  }
+})

@@ -2,7 +2,7 @@ import { formatAddress, parseAddress, type Address } from '../net/address.ts'
 import { parsePrefix, formatPrefix, type Prefix } from '../net/prefix.ts'
 import { quoteText } from '../net/quote-text.ts'
 import { checkCniName, type AttachmentKey } from './attachment.ts'
-import { Fields, parsedAt } from './fields.ts'
+import { Fields, parsedAt, shortened } from './fields.ts'
 import { attachmentFromWire, attachmentToWire, leaseFromWire, leaseToWire, type Lease } from './lease.ts'
 import { ParseError } from '../net/parse-error.ts'
 import { parseIfName } from '../net/if-name.ts'
@@ -112,7 +112,7 @@ export function parseAllocateRequest(value: unknown): AllocateRequest {
   const fields = Fields.of(value, 'request').only(['attachment', 'pool', 'deadlineUnixMs', 'pod'])
   return {
     attachment: strictAttachment(fields.object('attachment')),
-    pool: fields.optionalString('pool'),
+    pool: fields.optionalParsed('pool', checkLength),
     deadlineUnixMs: fields.optionalCount('deadlineUnixMs'),
     pod: optionalPod(fields.optionalObject('pod')),
   }
@@ -245,7 +245,8 @@ function parseDecimal(text: string): bigint {
 
 /** The pool that GET /v1/status asks about; undefined is the first that ipamd has. */
 export function parseStatusQuery(query: URLSearchParams): string | undefined {
-  return singleValues(query, ['pool']).get('pool')
+  const pool = singleValues(query, ['pool']).get('pool')
+  return pool === undefined ? undefined : parsedAt(pool, 'query.pool', checkLength)
 }
 
 /** The path and query of GET /v1/status. */
@@ -257,7 +258,8 @@ export function statusPath(pool: string | undefined): string {
 function singleValues(query: URLSearchParams, known: readonly string[]): ReadonlyMap<string, string> {
   const values = new Map<string, string>()
   for (const [key, value] of query) {
-    if (!known.includes(key)) throw new ParseError(`query.${key}: unknown parameter, want one of ${known.join(', ')}`)
+    if (!known.includes(key))
+      throw new ParseError(`query.${shortened(key)}: unknown parameter, want one of ${known.join(', ')}`)
     if (values.has(key)) throw new ParseError(`query.${key}: given twice, want it once`)
     values.set(key, value)
   }
@@ -282,7 +284,7 @@ function boundedText(fields: Fields, key: string): string {
   return fields.parsed(key, checkLength)
 }
 
-// Kubernetes names have at most 253 characters; what is stored with each lease must be bounded.
+// Kubernetes names have at most 253 characters; what is stored with each lease, or repeated in a message, must be bounded.
 function checkLength(text: string): string {
   if (text.length > 253) throw new ParseError(`${quoteText(text)}: want at most 253 characters`)
   return text

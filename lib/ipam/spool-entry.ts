@@ -18,7 +18,7 @@ export interface SpoolEntry {
   readonly attachment: AttachmentKey
   /** The addresses that were released, when DEL knew them: a lease that has others is not freed. */
   readonly addresses?: readonly Address[] | undefined
-  /** When DEL let go of the attachment. For people and for the event row: the cooldown begins when the daemon frees. */
+  /** When DEL let go of the attachment. Only for people who read the file: the cooldown begins when the daemon frees. */
   readonly releasedAtUnixMs: number
 }
 
