@@ -105,9 +105,16 @@ const NLM_F_CREATE = 0x400
 const RTM_NEWLINK = 16
 const RTM_DELLINK = 17
 const RTM_GETLINK = 18
+const ENOENT = 2
 const ENODEV = 19
+/** nf_tables: NFNL_SUBSYS_NFTABLES << 8, with NFT_MSG_GETTABLE and NFT_MSG_GETCHAIN. */
+const GET_TABLE = 0x0a01
+const GET_CHAIN = 0x0a04
 
-/** Acknowledges every request. A link is there once it was created: it is answered as it was asked for. */
+/**
+ * Acknowledges every request. A link is there once it was created, and answered as it was asked for; our nftables table never
+ * is, so that it is written each time.
+ */
 function agreeableAddon(): NativeAddon {
   let link: Uint8Array | undefined
   let inode = 0n
@@ -116,6 +123,7 @@ function agreeableAddon(): NativeAddon {
     if (type === RTM_NEWLINK && (flags & NLM_F_CREATE) !== 0) link = data
     if (type === RTM_DELLINK) link = undefined
     if ((flags & NLM_F_DUMP) === NLM_F_DUMP && type > RTM_DELLINK) return message(NLMSG_DONE, seq, Buffer.alloc(4))
+    if (type === GET_TABLE || type === GET_CHAIN) return verdict(seq, -ENOENT)
     if (type !== RTM_GETLINK) return verdict(seq, 0)
     return link === undefined ? verdict(seq, -ENODEV) : [...message(RTM_NEWLINK, seq, link), ...verdict(seq, 0)]
   }

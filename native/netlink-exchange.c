@@ -112,7 +112,7 @@ static bool receive(const struct request *request, struct answer *answer, size_t
   socklen_t sender_length = sizeof sender;
   memset(&sender, 0, sizeof sender);
   if (!size_of_next(request, answer, length)) return false;
-  if (*length > MAX_ANSWER_BYTES - answer->length) return fail(answer, EMSGSIZE, "recvfrom");
+  if (answer->length + *length > MAX_ANSWER_BYTES) return fail(answer, EMSGSIZE, "recvfrom");
   const size_t space = *length > DATAGRAM_BYTES ? *length : DATAGRAM_BYTES;
   if (!reserve(answer, space)) return false;
   const ssize_t count = recvfrom(request->socket_fd, answer->bytes + answer->length, space, MSG_TRUNC | MSG_DONTWAIT,

@@ -65,7 +65,12 @@ async function veths(): Promise<readonly string[]> {
 }
 
 async function nodeSettings(): Promise<string> {
-  return await node.run(['sysctl', 'net.ipv4.ip_forward', 'net.ipv6.conf.all.forwarding', 'net.ipv6.conf.default.disable_ipv6'])
+  return await node.run([
+    'sysctl',
+    'net.ipv4.ip_forward',
+    'net.ipv6.conf.all.forwarding',
+    'net.ipv6.conf.default.disable_ipv6',
+  ])
 }
 
 t.test('replaceRuleset() touches no other table, and takes back what somebody added to ours (invariant 4)', async t => {

@@ -56,7 +56,10 @@ const VETH: Operation = {
   podMtuBytes: 1500,
 }
 
-for (const [how, isDone] of [['refused', false], ['answer lost', true]] as const) {
+for (const [how, isDone] of [
+  ['refused', false],
+  ['answer lost', true],
+] as const) {
   t.test(`FakeKernel fails as its hook says: ${how}`, async t => {
     const steps: KernelStep[] = []
     const host = new FakeNetns()
@@ -64,7 +67,10 @@ for (const [how, isDone] of [['refused', false], ['answer lost', true]] as const
     using kernel = new FakeKernel({ host, pod: new FakeNetns(), fault })
     t.equal(kernel.readSysctl('host', 'net/ipv4/ip_forward'), '0')
     const failure: unknown = await kernel.apply(VETH, Deadline.in(1000)).catch((error: unknown) => error)
-    t.ok(isErrno(failure, 'ENOBUFS') && failure.outcomeUnknown === isDone, 'the errno, and whether it may have happened')
+    t.ok(
+      isErrno(failure, 'ENOBUFS') && failure.outcomeUnknown === isDone,
+      'the errno, and whether it may have happened',
+    )
     t.equal(host.link(parseIfName('tulfault')) !== undefined, isDone)
     t.same(steps, ['readSysctl', VETH])
   })

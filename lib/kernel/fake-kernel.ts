@@ -6,7 +6,7 @@ import type { ObservedInterface, ObservedLink } from '../plan/observed.ts'
 import type { AddRoute, AddVeth, DeleteRoute, Operation, Place } from '../plan/operation.ts'
 import { ruleComment, type Ruleset } from '../plan/ruleset.ts'
 import type { Deadline } from '../time/deadline.ts'
-import { FakeNetns, observed, type FakeLink, type FakeRoute } from './fake-netns.ts'
+import { observed, type FakeLink, type FakeNetns, type FakeRoute } from './fake-netns.ts'
 
 const RTPROT_BOOT = 3
 const RTPROT_RA = 9
@@ -62,7 +62,12 @@ export class FakeKernel implements Kernel {
       const link = netns.link(name)
       if (link === undefined) return undefined
       const { addresses, neighbours } = link
-      return { link: observed(link), addresses: [...addresses], routes: netns.routesOf(link), neighbours: [...neighbours] }
+      return {
+        link: observed(link),
+        addresses: [...addresses],
+        routes: netns.routesOf(link),
+        neighbours: [...neighbours],
+      }
     })
   }
 
@@ -74,7 +79,9 @@ export class FakeKernel implements Kernel {
   }
 
   async observeOwnLinks(by: Deadline): Promise<readonly ObservedLink[]> {
-    return this.#step('observeOwnLinks', by, () => this.#host.links.filter(({ group }) => group === LINK_GROUP).map(observed))
+    return this.#step('observeOwnLinks', by, () =>
+      this.#host.links.filter(({ group }) => group === LINK_GROUP).map(observed),
+    )
   }
 
   async observeLinkTowards(address: Address, by: Deadline): Promise<ObservedLink | undefined> {

@@ -78,7 +78,8 @@ export class FakeNetns {
     for (const [key, value] of Object.entries(NODE_SETTINGS)) this.#addSetting(key, value)
     for (const scope of ['all', 'default']) {
       for (const [family, settings] of Object.entries(INTERFACE_SETTINGS)) {
-        for (const [name, value] of Object.entries(settings)) this.#addSetting(`net/${family}/conf/${scope}/${name}`, value)
+        for (const [name, value] of Object.entries(settings))
+          this.#addSetting(`net/${family}/conf/${scope}/${name}`, value)
       }
     }
     this.addLink({ name: parseIfName('lo'), mac: parseMac('00:00:00:00:00:00'), mtuBytes: 65536 })
@@ -170,7 +171,10 @@ export class FakeNetns {
 
   setNeighbour(link: FakeLink, address: Address, mac: Mac): string | undefined {
     if (address.family === 6 && !this.#runsIpv6(link)) return 'EINVAL'
-    link.neighbours = [...link.neighbours.filter(entry => !equalAddresses(entry.address, address)), { address, mac, isPermanent: true }]
+    link.neighbours = [
+      ...link.neighbours.filter(entry => !equalAddresses(entry.address, address)),
+      { address, mac, isPermanent: true },
+    ]
     return undefined
   }
 
@@ -189,7 +193,10 @@ export class FakeNetns {
   deleteRoute(route: FakeRoute): string | undefined {
     const at = this.routes.findIndex(
       held =>
-        held.link === route.link && held.protocol === route.protocol && equalPrefixes(held.to, route.to) && sameVia(held, route),
+        held.link === route.link &&
+        held.protocol === route.protocol &&
+        equalPrefixes(held.to, route.to) &&
+        sameVia(held, route),
     )
     if (at === -1) return 'ESRCH'
     this.routes.splice(at, 1)
@@ -205,7 +212,8 @@ export class FakeNetns {
   /** The link through which packets to `address` leave; own addresses are reached through lo. */
   linkTowards(address: Address): FakeLink | undefined {
     const up = this.links.filter(link => link.isUp)
-    if (up.some(link => link.addresses.some(held => equalAddresses(held.address.address, address)))) return this.links[0]
+    if (up.some(link => link.addresses.some(held => equalAddresses(held.address.address, address))))
+      return this.links[0]
     const routes: readonly FakeRoute[] = [
       ...this.routes,
       ...up.flatMap(link => connectedRoutes(link).map(route => ({ ...route, link }))),
@@ -228,7 +236,9 @@ export class FakeNetns {
 
   #keepRoute(route: FakeRoute): string | undefined {
     // One prefix, one route of that metric, whatever link it leads through.
-    const isThere = this.routes.some(held => equalPrefixes(held.to, route.to) && metricOrder(held) === metricOrder(route))
+    const isThere = this.routes.some(
+      held => equalPrefixes(held.to, route.to) && metricOrder(held) === metricOrder(route),
+    )
     // The routes that IPv4 addresses bring along have the metric of ours; those of IPv6 addresses have another.
     const isConnected =
       route.link !== undefined &&

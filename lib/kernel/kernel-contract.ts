@@ -52,8 +52,15 @@ const alias = (link: IfName, text: string): Operation => ({ do: 'set-link', at: 
 const noLinkLocal = (at: Place, link: IfName): Operation => ({ do: 'disable-link-local', at, link })
 const deleteLink = (at: Place, link: IfName): Operation => ({ do: 'delete-link', at, link })
 const sysctl = (at: Place, key: string, value: string): Operation => ({ do: 'set-sysctl', at, key, value })
-const unreachable = (verb: 'add' | 'delete', block: string): Operation => ({ do: `${verb}-unreachable`, block: parsePrefix(block) })
-const address = (verb: 'add' | 'delete', text: string, [at, link]: readonly [Place, IfName] = ['pod', ETH0]): Operation => ({
+const unreachable = (verb: 'add' | 'delete', block: string): Operation => ({
+  do: `${verb}-unreachable`,
+  block: parsePrefix(block),
+})
+const address = (
+  verb: 'add' | 'delete',
+  text: string,
+  [at, link]: readonly [Place, IfName] = ['pod', ETH0],
+): Operation => ({
   do: `${verb}-address`,
   at,
   link,
@@ -66,10 +73,25 @@ const setNeighbour = (text: string, mac = HOST_MAC): Operation => ({
   address: parseAddress(text),
   mac,
 })
-const deleteNeighbour = (text: string): Operation => ({ do: 'delete-neighbour', at: 'pod', link: ETH0, address: parseAddress(text) })
-const route = (verb: 'add' | 'delete', text: string, [at, link]: readonly [Place, IfName] = ['pod', ETH0]): Operation => {
+const deleteNeighbour = (text: string): Operation => ({
+  do: 'delete-neighbour',
+  at: 'pod',
+  link: ETH0,
+  address: parseAddress(text),
+})
+const route = (
+  verb: 'add' | 'delete',
+  text: string,
+  [at, link]: readonly [Place, IfName] = ['pod', ETH0],
+): Operation => {
   const [to = '', via] = text.split(' via ')
-  return { do: `${verb}-route`, at, link, to: parsePrefix(to), ...(via === undefined ? {} : { via: parseAddress(via) }) }
+  return {
+    do: `${verb}-route`,
+    at,
+    link,
+    to: parsePrefix(to),
+    ...(via === undefined ? {} : { via: parseAddress(via) }),
+  }
 }
 const ON_HOST = ['host', TUL] as const
 
@@ -125,7 +147,11 @@ const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: 'sets alias and state in one request, and replaces an alias',
-    run: [veth(), { do: 'set-link', at: 'host', link: TUL, alias: 'first', up: true }, alias(TUL, 'a longer second one')],
+    run: [
+      veth(),
+      { do: 'set-link', at: 'host', link: TUL, alias: 'first', up: true },
+      alias(TUL, 'a longer second one'),
+    ],
     want: { host: [`${HOST_LINK} up alias 'a longer second one'`] },
   },
   {
@@ -140,7 +166,12 @@ const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: 'adds addresses that can be used at once (R15)',
-    run: [...QUIET_PAIR, address('add', '10.0.0.7/32'), address('add', 'fd00::7/128'), address('add', 'fe80::1/64', ON_HOST)],
+    run: [
+      ...QUIET_PAIR,
+      address('add', '10.0.0.7/32'),
+      address('add', 'fd00::7/128'),
+      address('add', 'fe80::1/64', ON_HOST),
+    ],
     want: {
       host: [QUIET_HOST, 'address fe80::1/64', 'route fe80::/64 proto 2'],
       pod: [QUIET_POD, 'address 10.0.0.7/32', 'address fd00::7/128', 'route fd00::7/128 proto 2'],
@@ -191,9 +222,13 @@ const SCENARIOS: readonly Scenario[] = [
     ],
     want: {
       pod: [
-        ...[QUIET_POD, 'address 10.0.0.7/32', 'address fd00::7/128'],
-        ...['route 0.0.0.0/0 via 169.254.1.1 proto 3', 'route 169.254.1.1/32 proto 3'],
-        ...['route ::/0 via fe80::1 proto 3', 'route fd00::7/128 proto 2'],
+        QUIET_POD,
+        'address 10.0.0.7/32',
+        'address fd00::7/128',
+        'route 0.0.0.0/0 via 169.254.1.1 proto 3',
+        'route 169.254.1.1/32 proto 3',
+        'route ::/0 via fe80::1 proto 3',
+        'route fd00::7/128 proto 2',
       ],
     },
   },
@@ -371,7 +406,10 @@ export function kernelContract(name: string, open: () => Promise<ContractSubject
     await kernel.apply(veth(), soon())
     await kernel.apply(alias(TUL, 'mine'), soon())
     const own = await kernel.observeOwnLinks(soon())
-    t.same(own.map(link => [link.name, link.alias]), [[TUL, 'mine']])
+    t.same(
+      own.map(link => [link.name, link.alias]),
+      [[TUL, 'mine']],
+    )
   })
 
   test('finds the link that packets to an address leave by (R27)', async (t, { kernel, somebodyElse }) => {
@@ -398,7 +436,10 @@ export function kernelContract(name: string, open: () => Promise<ContractSubject
     await somebodyElse.addVethPair('foreign0', 'foreign1')
     t.same(await kernel.observeRouterAdvertisementLinks(soon()), [])
     await somebodyElse.learnDefaultRoute('foreign0')
-    t.same((await kernel.observeRouterAdvertisementLinks(soon())).map(link => link.name), ['foreign0'])
+    t.same(
+      (await kernel.observeRouterAdvertisementLinks(soon())).map(link => link.name),
+      ['foreign0'],
+    )
   })
 
   test('writes the rules of the node, again and again with one outcome, and sees when one is gone', async (t, subject) => {
@@ -468,7 +509,11 @@ async function describe(kernel: Kernel, at: Place, name: IfName): Promise<readon
   const observed = await kernel.observeInterface(at, name, soon())
   if (observed === undefined) return []
   const { link } = observed
-  const flags = [link.isUp ? ' up' : '', link.hasNoLinkLocal ? ' nolinklocal' : '', link.alias === undefined ? '' : ` alias '${link.alias}'`]
+  const flags = [
+    link.isUp ? ' up' : '',
+    link.hasNoLinkLocal ? ' nolinklocal' : '',
+    link.alias === undefined ? '' : ` alias '${link.alias}'`,
+  ]
   const addresses = observed.addresses.map(held => {
     const text = formatPrefix(held.address)
     return `address ${text.startsWith('fe80::ff:fe00:') ? 'own' : text}${held.isTentative ? ' tentative' : ''}`

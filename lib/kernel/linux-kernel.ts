@@ -2,11 +2,11 @@ import { closeSync } from 'node:fs'
 import type { NativeAddon, NetnsHandle } from '../../native/addon.ts'
 import type { Address } from '../net/address.ts'
 import type { IfName } from '../net/if-name.ts'
-import { LINK_GROUP } from '../plan/marks.ts'
+import { LINK_GROUP, NFT_TABLE } from '../plan/marks.ts'
 import type { ObservedInterface, ObservedLink } from '../plan/observed.ts'
 import { placeOf, type Operation, type Place } from '../plan/operation.ts'
 import { renderOperation } from '../plan/render.ts'
-import { ruleComment, type Ruleset } from '../plan/ruleset.ts'
+import { ruleComment, type Chain, type Ruleset } from '../plan/ruleset.ts'
 import { DeadlineExceeded, type Deadline } from '../time/deadline.ts'
 import { KernelError, isErrno, type Kernel } from '../plan/kernel.ts'
 import { isNativeError } from './native-error.ts'
@@ -51,6 +51,7 @@ class LinuxKernel implements Kernel {
   readonly #exchange: 'sync' | 'async'
   readonly #sockets = new Map<string, NetlinkSocket>()
   readonly #indexes = new Map<string, number>()
+  #disposed = false
 
   constructor(addon: NativeAddon, pod: NetnsHandle | undefined, exchange: 'sync' | 'async') {
     this.#addon = addon
@@ -74,7 +75,7 @@ class LinuxKernel implements Kernel {
     by.throwIfPast(renderOperation(operation))
     if (operation.do === 'set-sysctl') return this.#writeSysctl(operation)
     try {
-      await this.#route(placeOf(operation)).acknowledge(await this.#encode(operation, by), by)
+      await this.#route(placeOf(operation)).transaction(await this.#encode(operation, by), by)
     } catch (cause) {
       // The link may have gone with its peer, and its name may soon be another link's.
       this.#indexes.clear()
@@ -84,34 +85,46 @@ class LinuxKernel implements Kernel {
     if (operation.do === 'delete-link') this.#indexes.clear()
   }
 
-  async #encode(operation: Exclude<Operation, { do: 'set-sysctl' }>, by: Deadline): Promise<NetlinkRequest> {
-    if (operation.do === 'add-veth') return encode.addVeth(operation, this.#podFd())
-    if (operation.do === 'add-unreachable') return encode.changeUnreachable('add', operation.block)
-    if (operation.do === 'delete-unreachable') return encode.changeUnreachable('delete', operation.block)
+  async #encode(operation: Exclude<Operation, { do: 'set-sysctl' }>, by: Deadline): Promise<readonly NetlinkRequest[]> {
+    if (operation.do === 'add-veth') return [encode.addVeth(operation, this.#podFd())]
+    if (operation.do === 'add-unreachable') return [encode.changeUnreachable('add', operation.block)]
+    if (operation.do === 'delete-unreachable') return [encode.changeUnreachable('delete', operation.block)]
     const index = await this.#indexOf(operation.at, operation.link, by)
     switch (operation.do) {
       case 'delete-link':
-        return encode.deleteLink(index)
+        return [encode.deleteLink(index)]
       case 'set-link':
-        return encode.setLink(operation, index)
+        // Looking at a link makes the kernel act on a change of its carrier at once (Linux 6.8 and newer). The end of a veth
+        // pair that comes up first drops what is sent through it until then, which takes milliseconds.
+        return [encode.setLink(operation, index), encode.getLink({ index })]
       case 'disable-link-local':
-        return encode.disableLinkLocal(index)
+        return [encode.disableLinkLocal(index)]
       case 'add-address':
       case 'delete-address':
-        return encode.changeAddress(operation, index)
+        return [encode.changeAddress(operation, index)]
       case 'set-neighbour':
-        return encode.setNeighbour(operation, index)
+        return [encode.setNeighbour(operation, index)]
       case 'delete-neighbour':
-        return encode.deleteNeighbour(operation, index)
+        return [encode.deleteNeighbour(operation, index)]
       case 'add-route':
       case 'delete-route':
-        return encode.changeRoute(operation, index)
+        return [encode.changeRoute(operation, index)]
     }
   }
 
   async observeInterface(at: Place, name: IfName, by: Deadline): Promise<ObservedInterface | undefined> {
     const link = await this.observeLink(at, name, by)
     if (link === undefined) return undefined
+    try {
+      return await this.#observeWhatHangsOn(at, link, by)
+    } catch (error) {
+      // It went while it was looked at: the kernel refuses a filter that names no link.
+      if (isErrno(error, 'ENODEV')) return undefined
+      throw error
+    }
+  }
+
+  async #observeWhatHangsOn(at: Place, link: ObservedLink, by: Deadline): Promise<ObservedInterface> {
     const addresses = await this.#dump(at, encode.dumpAddresses(link.index), by)
     const neighbours = await this.#dump(at, encode.dumpNeighbours(link.index), by)
     const routes = [
@@ -120,9 +133,12 @@ class LinuxKernel implements Kernel {
     ]
     return {
       link,
-      // A kernel without strict checking ignores the filters: what is not of this link is dropped here.
-      addresses: addresses.filter(reply => decode.addressLinkIndex(reply) === link.index).map(decode.decodeAddress),
-      routes: routes.filter(reply => decode.routeLinkIndex(reply) === link.index).map(decode.decodeRoute).filter(isPresent),
+      // A family that does not know the filter reports the addresses of all links.
+      addresses: addresses
+        .filter(reply => decode.addressLinkIndex(reply) === link.index)
+        .map(decode.decodeAddress)
+        .filter(isPresent),
+      routes: routes.flatMap(reply => decode.decodeRoutes(reply, link.index)),
       neighbours: neighbours.map(decode.decodeNeighbour).filter(isPresent),
     }
   }
@@ -145,10 +161,8 @@ class LinuxKernel implements Kernel {
   async observeLinkTowards(address: Address, by: Deadline): Promise<ObservedLink | undefined> {
     try {
       const route = await this.#get('host', encode.lookUpRoute(address), by, 'ip route get')
-      const index = route && decode.routeLinkIndex(route)
-      if (index === undefined) return undefined
-      const link = await this.#get('host', encode.getLink({ index }), by, `ip link show (index ${index})`)
-      return link && decode.decodeLink(link)
+      const index = route && decode.routeLinkIndexes(route)[0]
+      return index === undefined ? undefined : await this.#linkOfIndex(index, by)
     } catch (error) {
       if (isErrno(error, ...NO_ROUTE)) return undefined
       throw error
@@ -157,14 +171,27 @@ class LinuxKernel implements Kernel {
 
   async observeRouterAdvertisementLinks(by: Deadline): Promise<readonly ObservedLink[]> {
     const routes = await this.#dump('host', encode.dumpRoutes(6, { protocol: RTPROT_RA }), by)
-    const learnt = routes.filter(reply => decode.decodeRoute(reply)?.protocol === RTPROT_RA)
-    const indexes = new Set(learnt.map(decode.routeLinkIndex).filter(isPresent))
+    const indexes = new Set(routes.flatMap(decode.routeLinkIndexes))
+    const learnt = [...indexes].filter(index =>
+      routes.some(reply => decode.decodeRoutes(reply, index).some(({ protocol }) => protocol === RTPROT_RA)),
+    )
     const links: ObservedLink[] = []
-    for (const index of indexes) {
-      const reply = await this.#get('host', encode.getLink({ index }), by, `ip link show (index ${index})`)
-      if (reply) links.push(decode.decodeLink(reply))
+    for (const index of learnt) {
+      const link = await this.#linkOfIndex(index, by)
+      if (link !== undefined) links.push(link)
     }
     return links
+  }
+
+  /** Undefined when the link has gone since its index was read. */
+  async #linkOfIndex(index: number, by: Deadline): Promise<ObservedLink | undefined> {
+    try {
+      const reply = await this.#get('host', encode.getLink({ index }), by, `ip link show (index ${index})`)
+      return reply && decode.decodeLink(reply)
+    } catch (error) {
+      if (isErrno(error, ...NO_SUCH_LINK)) return undefined
+      throw error
+    }
   }
 
   readSysctl(at: Place, key: string): string | undefined {
@@ -186,6 +213,8 @@ class LinuxKernel implements Kernel {
 
   async hasRuleset(ruleset: Ruleset, by: Deadline): Promise<boolean> {
     for (const chain of ruleset.chains) {
+      const state = await this.#chainState(chain, by)
+      if (state === undefined || !state.isTableAwake || !state.isOurBaseChain) return false
       const rules = await this.#nftables(socket => socket.dump(nftables.dumpRules(chain), by), 'nft list ruleset')
       const comments = rules.map(nftables.decodeRuleComment)
       if (comments.length !== chain.rules.length) return false
@@ -195,10 +224,33 @@ class LinuxKernel implements Kernel {
   }
 
   async replaceRuleset(ruleset: Ruleset, by: Deadline): Promise<void> {
-    await this.#nftables(socket => socket.transaction(nftables.replaceRules(ruleset), by), 'nft -f -')
+    const replaced: Chain[] = []
+    for (const chain of ruleset.chains) {
+      const state = await this.#chainState(chain, by)
+      if (state?.isTableAwake === false) {
+        await this.#nftables(socket => socket.transaction(nftables.wakeTable(), by), `nft add table inet ${NFT_TABLE}`)
+      }
+      if (state?.isOurBaseChain === false) replaced.push(chain)
+    }
+    await this.#nftables(socket => socket.transaction(nftables.replaceRules(ruleset, replaced), by), 'nft -f -')
+  }
+
+  /** Undefined when the chain is not there. */
+  async #chainState(chain: Chain, by: Deadline): Promise<nftables.ChainState | undefined> {
+    const doing = `nft list chain inet ${NFT_TABLE} ${chain.name}`
+    try {
+      const replies = await this.#nftables(socket => socket.transaction(nftables.getChain(chain), by), doing)
+      return nftables.decodeChainState(replies)
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) return undefined
+      throw error
+    }
   }
 
   [Symbol.dispose](): void {
+    // A second close would be that of a descriptor which is somebody else's by then.
+    if (this.#disposed) return
+    this.#disposed = true
     for (const socket of this.#sockets.values()) socket.close()
     this.#sockets.clear()
     if (this.#pod !== undefined) closeSync(this.#pod.fd)
@@ -245,6 +297,7 @@ class LinuxKernel implements Kernel {
   }
 
   #socket(key: string, netnsFd: number, protocol: number): NetlinkSocket {
+    if (this.#disposed) throw new KernelError('opening a netlink socket: this kernel was disposed', 'EBADF')
     const open = this.#sockets.get(key)
     if (open !== undefined) return open
     const socket = new NetlinkSocket(this.#addon, { netnsFd, protocol, exchange: this.#exchange })
@@ -257,6 +310,7 @@ class LinuxKernel implements Kernel {
   }
 
   #podFd(): number {
+    if (this.#disposed) throw new KernelError("opening the pod's network namespace: this kernel was disposed", 'EBADF')
     if (this.#pod === undefined) throw new KernelError("opening the pod's network namespace", 'ENOENT')
     return this.#pod.fd
   }

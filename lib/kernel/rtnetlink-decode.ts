@@ -1,8 +1,8 @@
 import * as ifla from 'netlink/dist/rt/ifla.js'
 import * as rt from 'netlink/dist/rt/structs.js'
-import { getMap, getString, getU32 } from 'netlink/dist/structs.js'
+import { getMap, getString, getU16, getU32 } from 'netlink/dist/structs.js'
 import { addressFromBytes, type Address } from '../net/address.ts'
-import { parseIfName } from '../net/if-name.ts'
+import type { IfName } from '../net/if-name.ts'
 import { macFromBytes, type Mac } from '../net/mac.ts'
 import { defaultPrefix, prefixOf } from '../net/prefix.ts'
 import type { ObservedAddress, ObservedLink, ObservedNeighbour, ObservedRoute } from '../plan/observed.ts'
@@ -21,7 +21,9 @@ const IFLA = { address: 1, ifname: 3, mtu: 4, link: 5, linkinfo: 18, ifalias: 20
 const IFLA_INET6_ADDR_GEN_MODE = 8
 const ADDR_GEN_MODE_NONE = 1
 const IFA = { address: 1, local: 2, flags: 8 } as const
-const RTA = { dst: 1, oif: 4, gateway: 5, table: 15 } as const
+const RTA = { dst: 1, oif: 4, gateway: 5, multipath: 9, table: 15, via: 18 } as const
+/** struct rtnexthop: length u16, flags u8, weight u8, interface index. Attributes follow. */
+const NEXT_HOP_BYTES = 8
 const NDA = { dst: 1, lladdr: 2 } as const
 
 export function decodeLink(reply: NetlinkReply): ObservedLink {
@@ -34,7 +36,7 @@ export function decodeLink(reply: NetlinkReply): ObservedLink {
   const peer = attributes.get(IFLA.link)
   return {
     index: header.index ?? 0,
-    name: parseIfName(textOf(attributes.get(IFLA.ifname)) ?? ''),
+    name: nameOf(attributes.get(IFLA.ifname)),
     mtuBytes: numberOf(attributes.get(IFLA.mtu)),
     isUp: header.flags?.up ?? false,
     group: numberOf(attributes.get(IFLA.group)),
@@ -46,13 +48,24 @@ export function decodeLink(reply: NetlinkReply): ObservedLink {
   }
 }
 
+/**
+ * Not parsed: the kernel has a link of that name, so it takes it. Its rules are about bytes and laxer than those for names
+ * that we would give (an ideographic space, say), and a foreign link must not keep us from finding ours.
+ */
+function nameOf(bytes: Buffer | undefined): IfName {
+  if (bytes === undefined) throw new Error('RTM_NEWLINK without a name')
+  return getString(bytes) as IfName
+}
+
 function hasNoLinkLocal(afSpec: Buffer | undefined): boolean {
   const inet6 = afSpec && mapOf(afSpec).get(AF_INET6)
   return inet6 !== undefined && mapOf(inet6).get(IFLA_INET6_ADDR_GEN_MODE)?.[0] === ADDR_GEN_MODE_NONE
 }
 
-export function decodeAddress(reply: NetlinkReply): ObservedAddress {
+/** The address, or undefined for one of a family that we do not use. */
+export function decodeAddress(reply: NetlinkReply): ObservedAddress | undefined {
   const header = rt.parseAddress(head(reply, rt.__LENGTH_Address))
+  if (header.family !== AF_INET && header.family !== AF_INET6) return undefined
   const attributes = attributesOf(reply, rt.__LENGTH_Address)
   // On a point-to-point link the local address is the interface's; elsewhere only IFA_ADDRESS is sure to be there.
   const bytes = attributes.get(IFA.local) ?? attributes.get(IFA.address)
@@ -70,28 +83,55 @@ export function addressLinkIndex(reply: NetlinkReply): number {
   return rt.parseAddress(head(reply, rt.__LENGTH_Address)).index ?? 0
 }
 
-/** The route, or undefined when it is in another table than the main one, or of a family that we do not use. */
-export function decodeRoute(reply: NetlinkReply): ObservedRoute | undefined {
+/**
+ * The route as it leads through the link `index`, once for each of its next hops there. Empty when it leads through others
+ * only, is in another table than the main one, or of a family that we do not use.
+ */
+export function decodeRoutes(reply: NetlinkReply, index: number): readonly ObservedRoute[] {
   const header = rt.parseRoute(head(reply, rt.__LENGTH_Route))
   const attributes = attributesOf(reply, rt.__LENGTH_Route)
   const table = attributes.get(RTA.table)
-  if ((table === undefined ? header.table : getU32(table)) !== rt.RoutingTableClass.MAIN) return undefined
+  if ((table === undefined ? header.table : getU32(table)) !== rt.RoutingTableClass.MAIN) return []
   const family = header.family === AF_INET ? 4 : header.family === AF_INET6 ? 6 : undefined
-  if (family === undefined) return undefined
+  if (family === undefined) return []
   const dst = attributes.get(RTA.dst)
-  const gateway = attributes.get(RTA.gateway)
-  return {
-    to: dst === undefined ? defaultPrefix(family) : prefixOf(addressFromBytes(dst), header.dstLen ?? 0),
-    // The codec turns a number that it knows into a name.
-    protocol: typeof header.protocol === 'string' ? rt.RouteProtocol[header.protocol] : (header.protocol ?? 0),
-    ...(gateway === undefined ? {} : { via: addressFromBytes(gateway) }),
-  }
+  const to = dst === undefined ? defaultPrefix(family) : prefixOf(addressFromBytes(dst), header.dstLen ?? 0)
+  // The codec turns a number that it knows into a name.
+  const protocol = typeof header.protocol === 'string' ? rt.RouteProtocol[header.protocol] : (header.protocol ?? 0)
+  return nextHopsOf(attributes)
+    .filter(hop => hop.linkIndex === index)
+    .map(({ via }) => ({ to, protocol, ...(via === undefined ? {} : { via }) }))
 }
 
-/** The index of the link that a route leads through; undefined for one that leads nowhere, or to several. */
-export function routeLinkIndex(reply: NetlinkReply): number | undefined {
-  const oif = attributesOf(reply, rt.__LENGTH_Route).get(RTA.oif)
-  return oif === undefined ? undefined : getU32(oif)
+/** The indexes of the links that a route leads through: none for one that leads nowhere, several for a multipath route. */
+export function routeLinkIndexes(reply: NetlinkReply): readonly number[] {
+  return nextHopsOf(attributesOf(reply, rt.__LENGTH_Route)).map(hop => hop.linkIndex)
+}
+
+interface NextHop {
+  readonly linkIndex: number
+  readonly via?: Address
+}
+
+function nextHopsOf(attributes: Attributes): readonly NextHop[] {
+  const oif = attributes.get(RTA.oif)
+  if (oif !== undefined) return [nextHop(getU32(oif), attributes)]
+  const hops: NextHop[] = []
+  let rest = attributes.get(RTA.multipath) ?? Buffer.alloc(0)
+  while (rest.length >= NEXT_HOP_BYTES) {
+    const length = getU16(rest.subarray(0, 2))
+    if (length < NEXT_HOP_BYTES || length > rest.length)
+      throw new Error(`next hop of ${length} bytes in ${rest.length}`)
+    hops.push(nextHop(getU32(rest.subarray(4, 8)), mapOf(rest.subarray(NEXT_HOP_BYTES, length))))
+    rest = rest.subarray((length + 3) & ~3)
+  }
+  return hops
+}
+
+function nextHop(linkIndex: number, attributes: Attributes): NextHop {
+  // RTA_VIA is a next hop of the other family: struct rtvia has the family in two bytes, then the address.
+  const via = attributes.get(RTA.gateway) ?? attributes.get(RTA.via)?.subarray(2)
+  return via === undefined ? { linkIndex } : { linkIndex, via: addressFromBytes(via) }
 }
 
 /** The neighbour, or undefined for an entry of a family that we do not use. */

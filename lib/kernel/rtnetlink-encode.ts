@@ -5,7 +5,16 @@ import { addressToBytes, type Address } from '../net/address.ts'
 import { macToBytes } from '../net/mac.ts'
 import type { Prefix } from '../net/prefix.ts'
 import { LINK_GROUP, ROUTE_PROTOCOL, UNREACHABLE_METRIC } from '../plan/marks.ts'
-import type { AddAddress, AddRoute, AddVeth, DeleteAddress, DeleteNeighbour, DeleteRoute, SetLink, SetNeighbour } from '../plan/operation.ts'
+import type {
+  AddAddress,
+  AddRoute,
+  AddVeth,
+  DeleteAddress,
+  DeleteNeighbour,
+  DeleteRoute,
+  SetLink,
+  SetNeighbour,
+} from '../plan/operation.ts'
 import type { NetlinkRequest } from './netlink-socket.ts'
 
 /*
@@ -45,7 +54,11 @@ export function addVeth(veth: AddVeth, podNetnsFd: number): NetlinkRequest {
     group: LINK_GROUP,
     linkinfo: flatten([ifla.formatInfo({ kind: 'veth', data: flatten([ifla.formatVethInfo({ peer })]) })]),
   })
-  return { type: rt.MessageType.NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL, payload: payload(rt.formatLink({}), attributes) }
+  return {
+    type: rt.MessageType.NEWLINK,
+    flags: NLM_F_CREATE | NLM_F_EXCL,
+    payload: payload(rt.formatLink({}), attributes),
+  }
 }
 
 export function deleteLink(index: number): NetlinkRequest {
@@ -53,8 +66,12 @@ export function deleteLink(index: number): NetlinkRequest {
 }
 
 export function setLink(operation: SetLink, index: number): NetlinkRequest {
-  const state = operation.up ? { flags: { up: true }, change: { up: true } } as const : {}
-  return { type: rt.MessageType.NEWLINK, flags: 0, payload: payload(rt.formatLink({ index, ...state }), alias(operation)) }
+  const state = operation.up ? ({ flags: { up: true }, change: { up: true } } as const) : {}
+  return {
+    type: rt.MessageType.NEWLINK,
+    flags: 0,
+    payload: payload(rt.formatLink({ index, ...state }), alias(operation)),
+  }
 }
 
 /** Without the NUL that the codec puts at the end of a text: the kernel counts it, and would keep only 254 bytes. */
@@ -80,7 +97,10 @@ export function getLink(link: { readonly name: string } | { readonly index: numb
 
 /** Every veth of the namespace: the kernel filters by kind, not by group. */
 export function dumpVeths(): NetlinkRequest {
-  const attributes = ifla.formatLinkAttrs({ extMask: SKIP_STATS, linkinfo: flatten([ifla.formatInfo({ kind: 'veth' })]) })
+  const attributes = ifla.formatLinkAttrs({
+    extMask: SKIP_STATS,
+    linkinfo: flatten([ifla.formatInfo({ kind: 'veth' })]),
+  })
   return { type: rt.MessageType.GETLINK, flags: 0, payload: payload(rt.formatLink({}), attributes) }
 }
 
@@ -112,7 +132,11 @@ export function setNeighbour({ address, mac }: SetNeighbour, index: number): Net
 
 export function deleteNeighbour({ address }: DeleteNeighbour, index: number): NetlinkRequest {
   const data = rt.formatNeighbor({ family: familyNumber(address.family), ifindex: index })
-  return { type: rt.MessageType.DELNEIGH, flags: 0, payload: payload(data, rt.formatNeighborAttrs({ dst: bytesOf(address) })) }
+  return {
+    type: rt.MessageType.DELNEIGH,
+    flags: 0,
+    payload: payload(data, rt.formatNeighborAttrs({ dst: bytesOf(address) })),
+  }
 }
 
 export function dumpNeighbours(index: number): NetlinkRequest {
@@ -155,8 +179,15 @@ export function changeUnreachable(verb: 'add' | 'delete', block: Prefix): Netlin
 }
 
 /** The routes of one family that match; the kernel filters by link and protocol (NETLINK_GET_STRICT_CHK). */
-export function dumpRoutes(family: 4 | 6, filter: { readonly oif?: number; readonly protocol?: number }): NetlinkRequest {
-  const data = rt.formatRoute({ family: familyNumber(family), protocol: filter.protocol ?? 0, type: rt.RouteType.UNICAST })
+export function dumpRoutes(
+  family: 4 | 6,
+  filter: { readonly oif?: number; readonly protocol?: number },
+): NetlinkRequest {
+  const data = rt.formatRoute({
+    family: familyNumber(family),
+    protocol: filter.protocol ?? 0,
+    type: rt.RouteType.UNICAST,
+  })
   const attributes = filter.oif === undefined ? [] : rt.formatRouteAttrs({ oif: filter.oif })
   return { type: rt.MessageType.GETROUTE, flags: 0, payload: payload(data, attributes) }
 }
@@ -164,7 +195,11 @@ export function dumpRoutes(family: 4 | 6, filter: { readonly oif?: number; reado
 /** The one route that packets to `address` take: a look-up, whatever the size of the table. */
 export function lookUpRoute(address: Address): NetlinkRequest {
   const data = rt.formatRoute({ family: familyNumber(address.family), dstLen: address.family === 4 ? 32 : 128 })
-  return { type: rt.MessageType.GETROUTE, flags: 0, payload: payload(data, rt.formatRouteAttrs({ dst: bytesOf(address) })) }
+  return {
+    type: rt.MessageType.GETROUTE,
+    flags: 0,
+    payload: payload(data, rt.formatRouteAttrs({ dst: bytesOf(address) })),
+  }
 }
 
 function destination(prefix: Prefix): { dst?: Buffer } {

@@ -91,96 +91,128 @@ t.test('diffPlan() tolerates what a later plugin of the chain added (K4)', async
   t.strictSame(diffPlan(PLAN, observed), [])
 })
 
+t.test('diffPlan() finds our route among several to the same prefix, wherever it stands (K4)', async t => {
+  const theirs = { to: defaultPrefix(4), via: parseAddress('192.168.7.254'), protocol: 4 }
+  for (const routes of [
+    [theirs, ...POD.routes],
+    [...POD.routes, theirs],
+  ]) {
+    t.strictSame(diffPlan(PLAN, { ...HEALTHY, pod: { ...POD, routes } }), [])
+  }
+})
+
 // K2, K3: each thing that ADD made, broken one at a time, is named with what was found.
-const BROKEN: readonly { readonly name: string; readonly observed: ObservedState; readonly want: readonly string[] }[] = [
-  { name: 'the host end is gone', observed: { ...HEALTHY, host: undefined }, want: ['host: link tulx is missing'] },
-  { name: 'the pod end is gone', observed: { ...HEALTHY, pod: undefined }, want: ['host: link eth0 is missing in the pod'] },
-  { name: 'the ends are of two pairs', observed: host({ peerIndex: 9 }), want: ['host: tulx and eth0 are not a pair'] },
-  { name: 'the group is another', observed: host({ group: 0 }), want: ['host: tulx is in group 0'] },
-  {
-    name: 'the host end has another hardware address',
-    observed: host({ mac: POD_MAC }),
-    want: ['host: tulx has the hardware address 02:00:00:00:00:02'],
-  },
-  {
-    name: 'the pod end has another hardware address',
-    observed: pod({ mac: HOST_MAC }),
-    want: ['host: eth0 has the hardware address 02:00:00:00:00:01'],
-  },
-  { name: 'the host end has another MTU', observed: host({ mtuBytes: 9000 }), want: ['host: tulx has an MTU of 9000'] },
-  { name: 'the pod end has another MTU', observed: pod({ mtuBytes: 1280 }), want: ['host: eth0 has an MTU of 1280'] },
-  { name: 'the host end is down', observed: host({ isUp: false }), want: ['host: tulx is down'] },
-  { name: 'the pod end is down', observed: pod({ isUp: false }), want: ['pod: eth0 is down'] },
-  { name: 'the alias is another', observed: host({ alias: 'x' }), want: ["host: tulx has the alias 'x'"] },
-  {
-    name: 'loopback is down',
-    observed: { ...HEALTHY, podLoopback: { ...LINK, index: 1, name: parseIfName('lo'), group: 0, isUp: false } },
-    want: ['pod: lo is down'],
-  },
-  {
-    name: 'the settings of the host end are gone',
-    observed: { ...HEALTHY, settings: new Map([[settingKey('host', 'net/ipv4/conf/tulx/rp_filter'), '0']]) },
-    want: [
-      'host: net/ipv4/conf/tulx/rp_filter is 0',
-      'host: net/ipv4/conf/tulx/accept_redirects is not readable',
-    ],
-  },
-  {
-    name: 'the address is gone',
-    observed: { ...HEALTHY, pod: { ...POD, addresses: [] } },
-    want: ['pod: eth0 has no address 10.244.1.7/32'],
-  },
-  {
-    name: 'the address is tentative (R15)',
-    observed: { ...HEALTHY, pod: { ...POD, addresses: [{ address: hostPrefix(POD_ADDRESS), isTentative: true }] } },
-    want: ['pod: address 10.244.1.7/32 is still tentative'],
-  },
-  {
-    name: 'the routes of the pod are gone',
-    observed: { ...HEALTHY, pod: { ...POD, routes: [] } },
-    want: [
-      'pod: route to 169.254.1.1/32 through eth0 is missing',
-      'pod: route to 0.0.0.0/0 through eth0 is missing',
-    ],
-  },
-  {
-    name: 'the default route goes elsewhere',
-    observed: {
-      ...HEALTHY,
-      pod: { ...POD, routes: [{ to: hostPrefix(GATEWAY), protocol: 3 }, { to: defaultPrefix(4), via: POD_ADDRESS, protocol: 3 }] },
+const BROKEN: readonly { readonly name: string; readonly observed: ObservedState; readonly want: readonly string[] }[] =
+  [
+    { name: 'the host end is gone', observed: { ...HEALTHY, host: undefined }, want: ['host: link tulx is missing'] },
+    {
+      name: 'the pod end is gone',
+      observed: { ...HEALTHY, pod: undefined },
+      want: ['host: link eth0 is missing in the pod'],
     },
-    want: ['pod: route to 0.0.0.0/0 through eth0 goes via 10.244.1.7'],
-  },
-  {
-    name: 'the neighbour of the pod is gone',
-    observed: { ...HEALTHY, pod: { ...POD, neighbours: [] } },
-    want: ['pod: neighbour 169.254.1.1 on eth0 is missing'],
-  },
-  {
-    name: 'the neighbour of the host is not permanent',
-    observed: { ...HEALTHY, host: { ...HOST, neighbours: [{ address: POD_ADDRESS, mac: POD_MAC, isPermanent: false }] } },
-    want: ['host: neighbour 10.244.1.7 on tulx is not permanent'],
-  },
-  {
-    name: 'the neighbour of the host is another',
-    observed: { ...HEALTHY, host: { ...HOST, neighbours: [{ address: POD_ADDRESS, mac: HOST_MAC, isPermanent: true }] } },
-    want: ['host: neighbour 10.244.1.7 on tulx is 02:00:00:00:00:01'],
-  },
-  {
-    name: 'the route of the host is gone',
-    observed: { ...HEALTHY, host: { ...HOST, routes: [] } },
-    want: ['host: route to 10.244.1.7/32 through tulx is missing'],
-  },
-  {
-    name: 'the route of the host is somebody else’s',
-    observed: { ...HEALTHY, host: { ...HOST, routes: [{ to: hostPrefix(POD_ADDRESS), protocol: 4 }] } },
-    want: ['host: route to 10.244.1.7/32 through tulx has protocol 4'],
-  },
-]
+    {
+      name: 'the ends are of two pairs',
+      observed: host({ peerIndex: 9 }),
+      want: ['host: tulx and eth0 are not a pair'],
+    },
+    { name: 'the group is another', observed: host({ group: 0 }), want: ['host: tulx is in group 0'] },
+    {
+      name: 'the host end has another hardware address',
+      observed: host({ mac: POD_MAC }),
+      want: ['host: tulx has the hardware address 02:00:00:00:00:02'],
+    },
+    {
+      name: 'the pod end has another hardware address',
+      observed: pod({ mac: HOST_MAC }),
+      want: ['host: eth0 has the hardware address 02:00:00:00:00:01'],
+    },
+    {
+      name: 'the host end has another MTU',
+      observed: host({ mtuBytes: 9000 }),
+      want: ['host: tulx has an MTU of 9000'],
+    },
+    { name: 'the pod end has another MTU', observed: pod({ mtuBytes: 1280 }), want: ['host: eth0 has an MTU of 1280'] },
+    { name: 'the host end is down', observed: host({ isUp: false }), want: ['host: tulx is down'] },
+    { name: 'the pod end is down', observed: pod({ isUp: false }), want: ['pod: eth0 is down'] },
+    { name: 'the alias is another', observed: host({ alias: 'x' }), want: ["host: tulx has the alias 'x'"] },
+    {
+      name: 'loopback is down',
+      observed: { ...HEALTHY, podLoopback: { ...LINK, index: 1, name: parseIfName('lo'), group: 0, isUp: false } },
+      want: ['pod: lo is down'],
+    },
+    {
+      name: 'the settings of the host end are gone',
+      observed: { ...HEALTHY, settings: new Map([[settingKey('host', 'net/ipv4/conf/tulx/rp_filter'), '0']]) },
+      want: ['host: net/ipv4/conf/tulx/rp_filter is 0', 'host: net/ipv4/conf/tulx/accept_redirects is not readable'],
+    },
+    {
+      name: 'the address is gone',
+      observed: { ...HEALTHY, pod: { ...POD, addresses: [] } },
+      want: ['pod: eth0 has no address 10.244.1.7/32'],
+    },
+    {
+      name: 'the address is tentative (R15)',
+      observed: { ...HEALTHY, pod: { ...POD, addresses: [{ address: hostPrefix(POD_ADDRESS), isTentative: true }] } },
+      want: ['pod: address 10.244.1.7/32 is still tentative'],
+    },
+    {
+      name: 'the routes of the pod are gone',
+      observed: { ...HEALTHY, pod: { ...POD, routes: [] } },
+      want: ['pod: route to 169.254.1.1/32 through eth0 is missing', 'pod: route to 0.0.0.0/0 through eth0 is missing'],
+    },
+    {
+      name: 'the default route goes elsewhere',
+      observed: {
+        ...HEALTHY,
+        pod: {
+          ...POD,
+          routes: [
+            { to: hostPrefix(GATEWAY), protocol: 3 },
+            { to: defaultPrefix(4), via: POD_ADDRESS, protocol: 3 },
+          ],
+        },
+      },
+      want: ['pod: route to 0.0.0.0/0 through eth0 goes via 10.244.1.7'],
+    },
+    {
+      name: 'the neighbour of the pod is gone',
+      observed: { ...HEALTHY, pod: { ...POD, neighbours: [] } },
+      want: ['pod: neighbour 169.254.1.1 on eth0 is missing'],
+    },
+    {
+      name: 'the neighbour of the host is not permanent',
+      observed: {
+        ...HEALTHY,
+        host: { ...HOST, neighbours: [{ address: POD_ADDRESS, mac: POD_MAC, isPermanent: false }] },
+      },
+      want: ['host: neighbour 10.244.1.7 on tulx is not permanent'],
+    },
+    {
+      name: 'the neighbour of the host is another',
+      observed: {
+        ...HEALTHY,
+        host: { ...HOST, neighbours: [{ address: POD_ADDRESS, mac: HOST_MAC, isPermanent: true }] },
+      },
+      want: ['host: neighbour 10.244.1.7 on tulx is 02:00:00:00:00:01'],
+    },
+    {
+      name: 'the route of the host is gone',
+      observed: { ...HEALTHY, host: { ...HOST, routes: [] } },
+      want: ['host: route to 10.244.1.7/32 through tulx is missing'],
+    },
+    {
+      name: 'the route of the host is somebody else’s',
+      observed: { ...HEALTHY, host: { ...HOST, routes: [{ to: hostPrefix(POD_ADDRESS), protocol: 4 }] } },
+      want: ['host: route to 10.244.1.7/32 through tulx has protocol 4'],
+    },
+  ]
 for (const { name, observed, want } of BROKEN) {
   t.test(`diffPlan() says so when ${name}`, async t => {
     const lines = diffPlan(PLAN, observed).map(renderProblem)
-    t.strictSame(lines.map(line => line.replace(/ \(want: .*\)$/, '')), want)
+    t.strictSame(
+      lines.map(line => line.replace(/ \(want: .*\)$/, '')),
+      want,
+    )
     for (const line of lines) t.match(line, / \(want: (ip|sysctl) /)
   })
 }

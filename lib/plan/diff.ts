@@ -1,7 +1,13 @@
 import { equalAddresses, formatAddress } from '../net/address.ts'
 import { equalPrefixes, formatPrefix } from '../net/prefix.ts'
 import { LINK_GROUP, ROUTE_PROTOCOL } from './marks.ts'
-import { settingKey, type ObservedInterface, type ObservedLink, type ObservedState } from './observed.ts'
+import {
+  settingKey,
+  type ObservedInterface,
+  type ObservedLink,
+  type ObservedRoute,
+  type ObservedState,
+} from './observed.ts'
 import {
   placeOf,
   type AddRoute,
@@ -46,7 +52,9 @@ export function diffPlan(plan: Plan, observed: ObservedState): readonly Problem[
 /** An alias that a later operation of the plan replaces is not expected to be there at its end. */
 function withoutReplaced(operation: Operation, later: Plan): Operation {
   if (operation.do !== 'set-link' || operation.alias === undefined) return operation
-  const isReplaced = later.some(next => next.do === 'set-link' && next.alias !== undefined && next.link === operation.link)
+  const isReplaced = later.some(
+    next => next.do === 'set-link' && next.alias !== undefined && next.link === operation.link,
+  )
   if (!isReplaced) return operation
   const { alias: _replaced, ...rest } = operation
   return rest
@@ -127,11 +135,17 @@ function wrongNeighbour(want: SetNeighbour, { link, neighbours }: ObservedInterf
 
 function wrongRoute(want: AddRoute, { link, routes }: ObservedInterface): string | undefined {
   const to = `route to ${formatPrefix(want.to)} through ${link.name}`
-  const route = routes.find(route => equalPrefixes(route.to, want.to))
-  if (route === undefined) return `${to} is missing`
+  const found = routes.filter(route => equalPrefixes(route.to, want.to))
+  // Ours may be one of several to the same prefix: others with another metric are a later plugin's business (K4).
+  const [wrong, ...others] = found.map(route => wrongNextHop(want, route))
+  if (found.length === 0) return `${to} is missing`
+  return wrong === undefined || others.includes(undefined) ? undefined : `${to} ${wrong}`
+}
+
+function wrongNextHop(want: AddRoute, route: ObservedRoute): string | undefined {
   const via = route.via === undefined ? undefined : formatAddress(route.via)
   const wantVia = want.via === undefined ? undefined : formatAddress(want.via)
-  if (via !== wantVia) return `${to} goes ${via === undefined ? 'on-link' : `via ${via}`}`
-  if (want.at === 'host' && route.protocol !== ROUTE_PROTOCOL) return `${to} has protocol ${route.protocol}`
+  if (via !== wantVia) return `goes ${via === undefined ? 'on-link' : `via ${via}`}`
+  if (want.at === 'host' && route.protocol !== ROUTE_PROTOCOL) return `has protocol ${route.protocol}`
   return undefined
 }

@@ -1,0 +1,32 @@
+import './harness/isolated.ts'
+import { mkdtempDisposable } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { EFFECTS, type Round, sweep } from './harness/sweep.ts'
+
+// ADD killed before each of its effects in turn: every message that it sends to the kernel, and every setting that it writes.
+// DEL leaves nothing, and a second ADD makes a whole pod (checklist R3, R4; invariant 7).
+
+for (const source of ['ipamd', 'host-local'] as const) {
+  for (const effect of EFFECTS) {
+    t.test(`ADD with ${source}: killed before each ${effect.name}, DEL or another ADD repairs it`, async t => {
+      await using folder = await mkdtempDisposable(join(tmpdir(), 'tulle-kills-'))
+      await sweep(t, { folder: folder.path, source, effect, fault: 'signal=KILL' }, async round => {
+        const { number, attachment, outcome, runtime } = round
+        t.equal(outcome.exitCode, null, `${number}: ADD is killed`)
+        // In every other round with an ADD between: the DEL after it has to find what the killed one left, too.
+        if (number % 2 === 0) await addAgain(t, round)
+        t.equal((await runtime.del(attachment)).exitCode, 0, `${number}: DEL`)
+      })
+    })
+  }
+}
+
+async function addAgain(t: Test, { number, runtime, attachment }: Round): Promise<void> {
+  let added = await runtime.add(attachment)
+  // Only DEL makes host-local forget an attachment. ADD sees nothing of the killed one, fails, and sends that DEL itself.
+  if (added.stdout.includes('duplicate allocation is not allowed')) added = await runtime.add(attachment)
+  t.equal(added.exitCode, 0, `${number}: ADD again ${added.stdout}`)
+  t.equal((await runtime.check(attachment)).stdout, '', `${number}: CHECK`)
+}
