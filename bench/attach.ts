@@ -52,7 +52,12 @@ async function bench(): Promise<void> {
 
 async function openContenders(): Promise<readonly Contender[]> {
   const reference = await debianPlugins(folder)
-  const hostLocal = { type: 'host-local', ranges: [[{ subnet: '10.245.0.0/16' }]], routes: [{ dst: '0.0.0.0/0' }], dataDir: join(folder, 'host-local') }
+  const hostLocal = {
+    type: 'host-local',
+    ranges: [[{ subnet: '10.245.0.0/16' }]],
+    routes: [{ dst: '0.0.0.0/0' }],
+    dataDir: join(folder, 'host-local'),
+  }
   const open = (name: string, plugin: JsonObject, cniPath: readonly string[]): Contender => ({
     name,
     runtime: new CniRuntime({ conflist: { cniVersion: '1.0.0', name: 'bench', plugins: [plugin] }, cniPath }),
@@ -90,6 +95,15 @@ function report(samples: readonly Sample[], socketPath: string): void {
   }
   process.stdout.write(`${renderTable(rows)}\n`)
   mkdirSync(RESULTS, { recursive: true })
-  const machine = { cpu: cpus()[0]?.model, cores: cpus().length, kernel: release(), loadavg: readFileSync('/proc/loadavg', 'utf8').trim(), socketPath }
-  writeFileSync(join(RESULTS, 'attach.json'), `${JSON.stringify({ date: new Date().toISOString(), machine, pods: PODS, samples }, undefined, 1)}\n`)
+  const machine = {
+    cpu: cpus()[0]?.model,
+    cores: cpus().length,
+    kernel: release(),
+    loadavg: readFileSync('/proc/loadavg', 'utf8').trim(),
+    socketPath,
+  }
+  writeFileSync(
+    join(RESULTS, 'attach.json'),
+    `${JSON.stringify({ date: new Date().toISOString(), machine, pods: PODS, samples }, undefined, 1)}\n`,
+  )
 }

@@ -18,7 +18,12 @@ import { takeAttachmentLock } from '../lib/os/attachment-lock.ts'
 import { readStdin } from '../lib/os/stdin.ts'
 import type { NativeAddon } from '../native/addon.ts'
 
-const ENVIRONMENT = { CNI_CONTAINERID: 'rehearsal', CNI_NETNS: '/run/netns/rehearsal', CNI_IFNAME: 'eth0', CNI_PATH: '/' }
+const ENVIRONMENT = {
+  CNI_CONTAINERID: 'rehearsal',
+  CNI_NETNS: '/run/netns/rehearsal',
+  CNI_IFNAME: 'eth0',
+  CNI_PATH: '/',
+}
 const CONFIGURATION = { cniVersion: '1.1.0', name: 'rehearsal', type: 'tulle', ipam: { type: 'tulle-ipam' } }
 
 /**

@@ -26,42 +26,49 @@ async function stepsOfAdd(): Promise<number> {
 }
 
 for (const how of ['refused', 'answer lost'] as const) {
-  t.test(`add() undoes everything and reports the first error, whichever of its ${STEPS} steps is ${how} (A9)`, async t => {
-    for (let number = 1; number <= STEPS; number++) {
-      const node = new FakeNode()
-      const before = node.render()
-      node.fault = failSteps([number], { errno: 'ENOBUFS', how })
-      const { exitCode, json } = await node.run('ADD')
-      const what = `step ${number}`
-      t.match([exitCode, json], [1, { code: 102, msg: /: ENOBUFS$/ }], `${what}: the first error`)
-      t.equal(node.render(), before, `${what}: nothing is left`)
-      const wasLeased = node.events.includes(`ipamd: allocate ${KEY}`)
-      t.equal(node.ipam.released.length, wasLeased ? 1 : 0, `${what}: released once if it was leased`)
-      t.equal(node.openHandles, 0, what)
-    }
-  })
+  t.test(
+    `add() undoes everything and reports the first error, whichever of its ${STEPS} steps is ${how} (A9)`,
+    async t => {
+      for (let number = 1; number <= STEPS; number++) {
+        const node = new FakeNode()
+        const before = node.render()
+        node.fault = failSteps([number], { errno: 'ENOBUFS', how })
+        const { exitCode, json } = await node.run('ADD')
+        const what = `step ${number}`
+        t.match([exitCode, json], [1, { code: 102, msg: /: ENOBUFS$/ }], `${what}: the first error`)
+        t.equal(node.render(), before, `${what}: nothing is left`)
+        const wasLeased = node.events.includes(`ipamd: allocate ${KEY}`)
+        t.equal(node.ipam.released.length, wasLeased ? 1 : 0, `${what}: released once if it was leased`)
+        t.equal(node.openHandles, 0, what)
+      }
+    },
+  )
 }
 
 for (const how of ['refused', 'answer lost'] as const) {
-  t.test(`add() leaves no interface without a lease when undoing fails too, and DEL cleans up: two steps ${how} (invariant 2)`, async t => {
-    const problems: string[] = []
-    for (let first = 1; first <= STEPS; first++) {
-      // Undoing takes at most as many steps as were done, and some reads.
-      for (let second = first + 1; second <= 2 * first + 5; second++) {
-        const node = new FakeNode()
-        const before = node.render()
-        node.fault = failSteps([first, second], { errno: 'ENOBUFS', how })
-        const { exitCode } = await node.run('ADD')
-        const isThere = node.host.link(HOST_IF_NAME) !== undefined
-        if (exitCode !== 1) problems.push(`${first}, ${second}: ADD did not fail`)
-        if (isThere && !node.ipam.leases.has(KEY)) problems.push(`${first}, ${second}: an interface without a lease`)
-        node.fault = () => undefined
-        const deleted = await node.run('DEL')
-        if (deleted.exitCode !== 0 || node.render() !== before) problems.push(`${first}, ${second}: DEL: ${deleted.stdout}`)
+  t.test(
+    `add() leaves no interface without a lease when undoing fails too, and DEL cleans up: two steps ${how} (invariant 2)`,
+    async t => {
+      const problems: string[] = []
+      for (let first = 1; first <= STEPS; first++) {
+        // Undoing takes at most as many steps as were done, and some reads.
+        for (let second = first + 1; second <= 2 * first + 5; second++) {
+          const node = new FakeNode()
+          const before = node.render()
+          node.fault = failSteps([first, second], { errno: 'ENOBUFS', how })
+          const { exitCode } = await node.run('ADD')
+          const isThere = node.host.link(HOST_IF_NAME) !== undefined
+          if (exitCode !== 1) problems.push(`${first}, ${second}: ADD did not fail`)
+          if (isThere && !node.ipam.leases.has(KEY)) problems.push(`${first}, ${second}: an interface without a lease`)
+          node.fault = () => undefined
+          const deleted = await node.run('DEL')
+          if (deleted.exitCode !== 0 || node.render() !== before)
+            problems.push(`${first}, ${second}: DEL: ${deleted.stdout}`)
+        }
       }
-    }
-    t.same(problems, [])
-  })
+      t.same(problems, [])
+    },
+  )
 }
 
 t.test('add() keeps the lease while the interface does not go, and says so (invariant 2)', async t => {
@@ -73,7 +80,10 @@ t.test('add() keeps the lease while the interface does not go, and says so (inva
       if (step.do === operation) return { errno: 'ENOBUFS', how: 'refused' }
       return step.do === 'delete-link' ? { errno: 'EBUSY', how: 'refused' } : undefined
     }
-    t.match((await node.run('ADD')).json, { code: 102, msg: /: ENOBUFS; not undone: .*ip link delete dev tul\w+: EBUSY$/ })
+    t.match((await node.run('ADD')).json, {
+      code: 102,
+      msg: /: ENOBUFS; not undone: .*ip link delete dev tul\w+: EBUSY$/,
+    })
     t.same([[...node.ipam.leases.keys()], node.ipam.released], [[KEY], []], operation)
     node.fault = () => undefined
     t.equal((await node.run('DEL')).exitCode, 0)
@@ -81,7 +91,10 @@ t.test('add() keeps the lease while the interface does not go, and says so (inva
   }
 })
 
-for (const [when, how] of [['before', 'refused'], ['after', 'answer lost']] as const) {
+for (const [when, how] of [
+  ['before', 'refused'],
+  ['after', 'answer lost'],
+] as const) {
   t.test(`add() killed ${when} any step is repaired by DEL, and by the next ADD (invariant 7)`, async t => {
     for (let number = 1; number <= STEPS; number++) {
       for (const repair of ['DEL', 'ADD'] as const) {
@@ -96,7 +109,12 @@ for (const [when, how] of [['before', 'refused'], ['after', 'answer lost']] as c
         }
         t.equal(repaired.exitCode, 0, `step ${number}, ${repair}: ${repaired.stdout}`)
         if (repair === 'DEL') t.equal(node.render(), before, `step ${number}: nothing is left`)
-        else t.equal((await node.run('CHECK', { config: { prevResult: repaired.json } })).stdout, '', `step ${number}: CHECK`)
+        else
+          t.equal(
+            (await node.run('CHECK', { config: { prevResult: repaired.json } })).stdout,
+            '',
+            `step ${number}: CHECK`,
+          )
       }
     }
   })
@@ -132,5 +150,8 @@ t.test('add() reports the first error also when the lease cannot be given back, 
     return { errno: 'ENOBUFS', how: 'refused' }
   }
   t.match((await node.run('ADD')).json, { code: 102, msg: /ip route add .*: ENOBUFS$/ })
-  t.same(node.spool.map(({ entry }) => entry.attachment), [{ network: 'net1', containerId: 'c1', ifName: 'eth0' }])
+  t.same(
+    node.spool.map(({ entry }) => entry.attachment),
+    [{ network: 'net1', containerId: 'c1', ifName: 'eth0' }],
+  )
 })

@@ -44,8 +44,14 @@ t.test('add() leaves no address tentative and both ends up (R15)', async t => {
   const node = new FakeNode()
   await node.run('ADD')
   const ends = [node.host.link(HOST_IF_NAME), node.pods.get(POD_PATH)?.link(ETH0)]
-  t.same(ends.map(link => link?.isUp), [true, true])
-  t.same(ends.flatMap(link => link?.addresses ?? []).filter(({ isTentative }) => isTentative), [])
+  t.same(
+    ends.map(link => link?.isUp),
+    [true, true],
+  )
+  t.same(
+    ends.flatMap(link => link?.addresses ?? []).filter(({ isTentative }) => isTentative),
+    [],
+  )
 })
 
 t.test('add() leases before it touches the kernel (invariant 2)', async t => {
@@ -58,7 +64,10 @@ t.test('add() is answered by two pods in parallel, each with its own interface a
   const node = new FakeNode()
   node.addPod('/run/netns/other')
   const both = await Promise.all([node.run('ADD'), node.run('ADD', { containerId: 'c2', netns: '/run/netns/other' })])
-  t.same(both.map(({ exitCode }) => exitCode), [0, 0])
+  t.same(
+    both.map(({ exitCode }) => exitCode),
+    [0, 0],
+  )
   t.equal(node.host.links.filter(({ group }) => group === LINK_GROUP).length, 2)
   t.equal(node.ipam.leases.size, 2)
 })
@@ -73,15 +82,26 @@ t.test('add() passes prevResult on and puts its own after it (A2)', async t => {
     dns: { nameservers: ['192.0.2.53'] },
   }
   const { json } = await node.run('ADD', { config: { cniVersion: '1.0.0', prevResult } })
-  t.match(json, { interfaces: [{ name: 'net1' }, { name: HOST_IF_NAME }, { name: 'eth0' }], dns: { nameservers: ['192.0.2.53'] } })
-  t.match(json, { ips: [{ address: '192.0.2.7/24', interface: 0 }, { address: '10.244.1.2/32', interface: 2 }, { interface: 2 }] })
+  t.match(json, {
+    interfaces: [{ name: 'net1' }, { name: HOST_IF_NAME }, { name: 'eth0' }],
+    dns: { nameservers: ['192.0.2.53'] },
+  })
+  t.match(json, {
+    ips: [{ address: '192.0.2.7/24', interface: 0 }, { address: '10.244.1.2/32', interface: 2 }, { interface: 2 }],
+  })
   t.match(json, { routes: [{ dst: '192.0.2.0/24' }, { dst: '0.0.0.0/0' }, { dst: '::/0' }] })
 })
 
 t.test('add() takes resolver settings of the configuration before those of an IPAM plugin (A7)', async t => {
   const node = new FakeNode()
-  node.delegate.result = { cniVersion: '1.1.0', ips: [{ address: '10.9.0.7/24' }], dns: { nameservers: ['10.9.0.53'], domain: 'ipam' } }
-  const { json } = await node.run('ADD', { config: { ipam: { type: 'host-local' }, dns: { nameservers: ['198.51.100.53'] } } })
+  node.delegate.result = {
+    cniVersion: '1.1.0',
+    ips: [{ address: '10.9.0.7/24' }],
+    dns: { nameservers: ['10.9.0.53'], domain: 'ipam' },
+  }
+  const { json } = await node.run('ADD', {
+    config: { ipam: { type: 'host-local' }, dns: { nameservers: ['198.51.100.53'] } },
+  })
   t.same(json?.['dns'], { nameservers: ['198.51.100.53'], domain: 'ipam' })
 })
 
@@ -97,10 +117,20 @@ t.test('add() routes ipsToRouteViaHost by themselves, in the families that the p
 
 const MTUS = [
   { name: 'takes the MTU of the device of the default route (R27)', config: {}, want: UPLINK_MTU_BYTES },
-  { name: 'takes the smaller MTU where the families leave by two devices (R27)', ipv6UplinkMtuBytes: 1400, config: {}, want: 1400 },
+  {
+    name: 'takes the smaller MTU where the families leave by two devices (R27)',
+    ipv6UplinkMtuBytes: 1400,
+    config: {},
+    want: 1400,
+  },
   { name: 'takes 1500 on a node that leads nowhere', isAlone: true, config: {}, want: 1500 },
   { name: 'takes the MTU of the configuration before all', config: { mtu: 9000 }, want: 9000 },
-  { name: 'takes an MTU that is too small for IPv6 where there is none', families: [4], config: { mtu: 1279 }, want: 1279 },
+  {
+    name: 'takes an MTU that is too small for IPv6 where there is none',
+    families: [4],
+    config: { mtu: 1279 },
+    want: 1279,
+  },
   { name: 'takes the smallest MTU that IPv6 has', config: { mtu: 1280 }, want: 1280 },
 ] as const
 for (const c of MTUS) {
@@ -112,7 +142,10 @@ for (const c of MTUS) {
     const { exitCode, json } = await node.run('ADD', { config: c.config })
     t.equal(exitCode, 0, JSON.stringify(json))
     const ends = [node.host.link(HOST_IF_NAME), node.pods.get(POD_PATH)?.link(ETH0)]
-    t.same(ends.map(link => link?.mtuBytes), [c.want, c.want])
+    t.same(
+      ends.map(link => link?.mtuBytes),
+      [c.want, c.want],
+    )
   })
 }
 
@@ -132,7 +165,12 @@ const REFUSALS: readonly Refusal[] = [
     code: 8,
     msg: /^CNI_NETNS \/run\/netns\/pod is the namespace of the plugin itself$/,
   },
-  { name: 'a namespace that is not there', run: { netns: '/run/netns/gone' }, code: 8, msg: /\/run\/netns\/gone: ENOENT/ },
+  {
+    name: 'a namespace that is not there',
+    run: { netns: '/run/netns/gone' },
+    code: 8,
+    msg: /\/run\/netns\/gone: ENOENT/,
+  },
   {
     name: 'an MTU that IPv6 cannot have (R27)',
     run: { config: { mtu: 1279 } },
@@ -147,13 +185,14 @@ const REFUSALS: readonly Refusal[] = [
   },
   {
     name: 'an interface in the pod that somebody else made (A1)',
-    prepare: node => node.pods.get(POD_PATH)?.addLink({ name: ETH0, mac: parseMac('02:00:00:00:00:07'), mtuBytes: 1500 }),
+    prepare: node =>
+      node.pods.get(POD_PATH)?.addLink({ name: ETH0, mac: parseMac('02:00:00:00:00:07'), mtuBytes: 1500 }),
     code: 103,
     msg: /^eth0 in \/run\/netns\/pod exists already: somebody else made it$/,
   },
   {
     name: 'a host link of its name that somebody else made (R22)',
-    prepare: node => addHostLink(node, { alias: 'docker0 uplink' }),
+    prepare: node => addHostLink(node, { group: 0, alias: 'docker0 uplink' }),
     code: 103,
     msg: new RegExp(`^host link ${HOST_IF_NAME} exists already: its alias is 'docker0 uplink'$`),
   },
@@ -170,14 +209,24 @@ const REFUSALS: readonly Refusal[] = [
     msg: /its alias is 'tulle\/1 eth0 other net1'$/,
   },
   { name: 'while ipamd is down', prepare: node => void (node.ipam.state = 'down'), code: 11, msg: /ECONNREFUSED$/ },
-  { name: 'when the pool is empty', prepare: node => void (node.ipam.state = 'exhausted'), code: 101, msg: /all 253 addresses/ },
+  {
+    name: 'when the pool is empty',
+    prepare: node => void (node.ipam.state = 'exhausted'),
+    code: 101,
+    msg: /all 253 addresses/,
+  },
   {
     name: 'while somebody else works on the attachment',
     prepare: node => node.lockedElsewhere.add('net1/c1/eth0'),
     code: 11,
     msg: /waiting for the lock of net1\/c1\/eth0$/,
   },
-  { name: 'an address that is asked for, by key and value', run: { env: { CNI_ARGS: 'IP=10.0.0.9' } }, code: 2, msg: /IP.*10\.0\.0\.9/ },
+  {
+    name: 'an address that is asked for, by key and value',
+    run: { env: { CNI_ARGS: 'IP=10.0.0.9' } },
+    code: 2,
+    msg: /IP.*10\.0\.0\.9/,
+  },
 ]
 for (const { name, prepare, run, code, msg } of REFUSALS) {
   t.test(`add() refuses ${name}`, async t => {
@@ -221,7 +270,10 @@ t.test('add() refuses a pod that is attached already, and leaves it as it is (A1
   const node = new FakeNode()
   await node.run('ADD')
   const before = node.render()
-  t.match((await node.run('ADD')).json, { code: 103, msg: /^eth0 in \/run\/netns\/pod exists already: .*want DEL first$/ })
+  t.match((await node.run('ADD')).json, {
+    code: 103,
+    msg: /^eth0 in \/run\/netns\/pod exists already: .*want DEL first$/,
+  })
   t.equal(node.render(), before, 'the interface and the lease of the first ADD')
   t.same(node.ipam.released, [])
 })
@@ -248,7 +300,10 @@ t.test('add() says in the log what it changes of the node, once, and keeps route
   const node = new FakeNode()
   const uplink = node.host.link(parseIfName('uplink'))
   if (uplink === undefined) throw new Error('no uplink')
-  node.host.routes = node.host.routes.map(route => ({ ...route, protocol: route.to.address.family === 6 ? 9 : route.protocol }))
+  node.host.routes = node.host.routes.map(route => ({
+    ...route,
+    protocol: route.to.address.family === 6 ? 9 : route.protocol,
+  }))
   await node.run('ADD')
   t.same(node.log, [
     'node: sysctl net/ipv4/ip_forward set to 1: pods need it',
@@ -261,7 +316,10 @@ t.test('add() says in the log what it changes of the node, once, and keeps route
   t.equal(node.log.length, 4, 'a second pod changes nothing of the node')
 })
 
-function addHostLink(node: FakeNode, { group = LINK_GROUP, alias }: { readonly group?: number; readonly alias?: string }): void {
+function addHostLink(
+  node: FakeNode,
+  { group = LINK_GROUP, alias }: { readonly group?: number; readonly alias?: string },
+): void {
   const link = node.host.addLink({ name: HOST_IF_NAME, mac: parseMac('02:00:00:00:00:07'), mtuBytes: 1500, group })
   if (typeof link !== 'string' && alias !== undefined) link.alias = alias
 }

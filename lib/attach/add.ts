@@ -1,10 +1,11 @@
 import { CniError, ErrorCode } from '../cni/errors.ts'
 import { refuseUnsupportedArgs, resolverSettings } from '../cni/tulle-configuration.ts'
 import type { Result } from '../cni/result.ts'
+import { equalAddresses } from '../net/address.ts'
 import { parseIfName } from '../net/if-name.ts'
 import { hostIfNameOf, macOf } from '../plan/link-names.ts'
 import type { Kernel } from '../plan/kernel.ts'
-import { planAttach, type AttachInput } from '../plan/plan-attach.ts'
+import { gatewayOf, planAttach, type AttachInput } from '../plan/plan-attach.ts'
 import type { Deadline } from '../time/deadline.ts'
 import { addressSource, type Granted } from './address-source.ts'
 import { applyOrUndo } from './apply.ts'
@@ -68,10 +69,14 @@ async function attachInput(call: AttachmentCall, kernel: Kernel, more: Wiring): 
   const { attachment, own } = call
   const facts = observeNode(kernel)
   const families = granted.addresses.map(address => address.family)
-  await prepareNode(kernel, { families, facts, log: edges.log, by })
+  await prepareNode(kernel, { families, facts, log: line => edges.log(line), by })
   const mtuBytes = own.mtuBytes ?? (await deriveMtuBytes(kernel, by))
   if (families.includes(6) && mtuBytes < IPV6_MIN_MTU_BYTES) {
-    throw new CniError(ErrorCode.invalidConfig, `mtu ${mtuBytes} is too small for IPv6: want at least ${IPV6_MIN_MTU_BYTES}`)
+    const source = own.mtuBytes === undefined ? " (of the node's uplink)" : ''
+    throw new CniError(
+      ErrorCode.invalidConfig,
+      `mtu ${mtuBytes}${source} is too small for IPv6: want at least ${IPV6_MIN_MTU_BYTES}`,
+    )
   }
   return {
     attachment,
@@ -82,7 +87,8 @@ async function attachInput(call: AttachmentCall, kernel: Kernel, more: Wiring): 
     mtuBytes,
     addresses: granted.addresses,
     ...(granted.destinations === undefined ? {} : { destinations: granted.destinations }),
-    viaHost: own.ipsToRouteViaHost,
+    // The gateway has its route already, and a second one would be refused.
+    viaHost: own.ipsToRouteViaHost.filter(address => !equalAddresses(address, gatewayOf(address.family))),
     // A link with a smaller MTU has no IPv6 settings that could be set.
     hostHasIpv6: facts.hasIpv6 && mtuBytes >= IPV6_MIN_MTU_BYTES,
     hostDisablesIpv6: facts.disablesIpv6,

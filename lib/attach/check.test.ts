@@ -49,10 +49,26 @@ function mutationsOf(operation: Operation, node: FakeNode): readonly Mutation[] 
     case 'add-veth': {
       const [host, pod] = [linkIn(node.host, HOST_IF_NAME), linkIn(podOf(node), ETH0)]
       return [
-        { what: 'the pair is deleted', happen: () => void node.host.deleteLink(host), says: `link ${HOST_IF_NAME} is missing` },
-        { what: 'the host MAC is another', happen: () => (host.mac = OTHER_MAC), says: `${HOST_IF_NAME} has the hardware address ${OTHER_MAC}` },
-        { what: 'the pod MAC is another', happen: () => (pod.mac = OTHER_MAC), says: `eth0 has the hardware address ${OTHER_MAC}` },
-        { what: 'the host MTU is another', happen: () => (host.mtuBytes = 1300), says: `${HOST_IF_NAME} has an MTU of 1300` },
+        {
+          what: 'the pair is deleted',
+          happen: () => void node.host.deleteLink(host),
+          says: `link ${HOST_IF_NAME} is missing`,
+        },
+        {
+          what: 'the host MAC is another',
+          happen: () => (host.mac = OTHER_MAC),
+          says: `${HOST_IF_NAME} has the hardware address ${OTHER_MAC}`,
+        },
+        {
+          what: 'the pod MAC is another',
+          happen: () => (pod.mac = OTHER_MAC),
+          says: `eth0 has the hardware address ${OTHER_MAC}`,
+        },
+        {
+          what: 'the host MTU is another',
+          happen: () => (host.mtuBytes = 1300),
+          says: `${HOST_IF_NAME} has an MTU of 1300`,
+        },
         { what: 'the pod MTU is another', happen: () => (pod.mtuBytes = 1300), says: 'eth0 has an MTU of 1300' },
         { what: 'the group is another', happen: () => (host.group = 0), says: `${HOST_IF_NAME} is in group 0` },
       ]
@@ -60,7 +76,11 @@ function mutationsOf(operation: Operation, node: FakeNode): readonly Mutation[] 
     case 'set-link': {
       const link = linkIn(netns, operation.link)
       const down = { what: 'it is down', happen: () => (link.isUp = false), says: `${operation.link} is down` }
-      const alias = { what: 'the alias is another', happen: () => (link.alias = 'x'), says: `${operation.link} has the alias 'x'` }
+      const alias = {
+        what: 'the alias is another',
+        happen: () => (link.alias = 'x'),
+        says: `${operation.link} has the alias 'x'`,
+      }
       return [...(operation.up ? [down] : []), ...(operation.alias === undefined ? [] : [alias])]
     }
     case 'disable-link-local': {
@@ -81,7 +101,11 @@ function mutationsOf(operation: Operation, node: FakeNode): readonly Mutation[] 
       const text = formatPrefix(operation.address)
       const held = () => link.addresses.filter(each => formatPrefix(each.address) !== text)
       return [
-        { what: 'it is gone', happen: () => (link.addresses = held()), says: `${operation.link} has no address ${text}` },
+        {
+          what: 'it is gone',
+          happen: () => (link.addresses = held()),
+          says: `${operation.link} has no address ${text}`,
+        },
         {
           what: 'it is tentative',
           happen: () => (link.addresses = [...held(), { address: operation.address, isTentative: true }]),
@@ -108,10 +132,18 @@ function mutationsOf(operation: Operation, node: FakeNode): readonly Mutation[] 
       }
       const other = operation.to.address.family === 4 ? '192.0.2.1' : 'fe80::99'
       const route = `route to ${formatPrefix(operation.to)} through ${operation.link}`
-      const protocol = { what: 'it has another protocol', happen: () => change(it => [{ ...it, protocol: 4 }]), says: `${route} has protocol 4` }
+      const protocol = {
+        what: 'it has another protocol',
+        happen: () => change(it => [{ ...it, protocol: 4 }]),
+        says: `${route} has protocol 4`,
+      }
       return [
         { what: 'it is gone', happen: () => change(() => []), says: `${route} is missing` },
-        { what: 'it goes elsewhere', happen: () => change(it => [{ ...it, via: parseAddress(other) }]), says: `${route} goes via ${other}` },
+        {
+          what: 'it goes elsewhere',
+          happen: () => change(it => [{ ...it, via: parseAddress(other) }]),
+          says: `${route} goes via ${other}`,
+        },
         ...(operation.at === 'host' ? [protocol] : []),
       ]
     }
@@ -151,9 +183,12 @@ for (const [index, operation] of (await attach(CONFIG)).operations.entries()) {
       mutation?.happen()
       const { exitCode, json } = await checkOf(attached, CONFIG)
       t.match([exitCode, json], [1, { code: 106 }], what)
-      const details = String(json?.['details'] ?? '')
+      const details = textOf(json, 'details')
       t.ok(mutation && details.includes(mutation.says), `${what}: ${details} has ${mutation?.says}`)
-      t.ok(details.startsWith(String(json?.['msg']).replace(/ \(and \d+ more\)$/, '')), 'the message is the first problem')
+      t.ok(
+        details.startsWith(textOf(json, 'msg').replace(/ \(and \d+ more\)$/, '')),
+        'the message is the first problem',
+      )
     }
   })
 }
@@ -164,8 +199,11 @@ t.test('check() reports everything that is wrong, the first in the message and a
   pod.routes = []
   linkIn(pod, ETH0).neighbours = []
   const { json } = await checkOf(attached)
-  t.match(json, { code: 106, msg: /^pod: neighbour 169\.254\.1\.1 on eth0 is missing \(want: ip neighbour replace .*\) \(and 4 more\)$/ })
-  t.equal(String(json?.['details']).split('\n').length, 5)
+  t.match(json, {
+    code: 106,
+    msg: /^pod: neighbour 169\.254\.1\.1 on eth0 is missing \(want: ip neighbour replace .*\) \(and 4 more\)$/,
+  })
+  t.equal(textOf(json, 'details').split('\n').length, 5)
 })
 
 t.test('check() names what the node has lost: forwarding, and the rules against forged addresses', async t => {
@@ -203,7 +241,11 @@ t.test('check() tolerates what a later plugin of the chain added (K4)', async t 
   pod.addAddress(eth0, parseAddressWithLength('192.0.2.7/24'))
   pod.addRoute({ to: parsePrefix('198.51.100.0/24'), protocol: 4, link: eth0 })
   pod.setNeighbour(eth0, parseAddress('192.0.2.1'), OTHER_MAC)
-  attached.node.host.addRoute({ to: parsePrefix('192.0.2.7/32'), protocol: 4, link: linkIn(attached.node.host, HOST_IF_NAME) })
+  attached.node.host.addRoute({
+    to: parsePrefix('192.0.2.7/32'),
+    protocol: 4,
+    link: linkIn(attached.node.host, HOST_IF_NAME),
+  })
   t.same((await checkOf(attached)).stdout, '')
 })
 
@@ -211,14 +253,26 @@ t.test('check() takes the MTU of the pod’s end from prevResult: a later plugin
   const attached = await attach()
   linkIn(podOf(attached.node), ETH0).mtuBytes = 1400
   const { node, added } = attached
-  const interfaces = (added.json?.['interfaces'] as readonly object[]).map((each, index) => (index === 1 ? { ...each, mtu: 1400 } : each))
+  const interfaces = (added.json?.['interfaces'] as readonly object[] | undefined)?.map((each, index) =>
+    index === 1 ? { ...each, mtu: 1400 } : each,
+  )
   t.equal((await node.run('CHECK', { config: { prevResult: { ...added.json, interfaces } } })).stdout, '')
 })
 
 const REFUSED = [
   { name: 'without prevResult (K1)', config: {}, code: 7, msg: /^prevResult missing/ },
-  { name: 'with the result of another attachment', config: { prevResult: { interfaces: [] } }, code: 7, msg: /^prevResult\.interfaces has no tul/ },
-  { name: 'in a version without it', config: { cniVersion: '0.3.1' }, code: 1, msg: /^config version does not allow CHECK$/ },
+  {
+    name: 'with the result of another attachment',
+    config: { prevResult: { interfaces: [] } },
+    code: 7,
+    msg: /^prevResult\.interfaces has no tul/,
+  },
+  {
+    name: 'in a version without it',
+    config: { cniVersion: '0.3.1' },
+    code: 1,
+    msg: /^config version does not allow CHECK$/,
+  },
 ] as const
 for (const { name, config, code, msg } of REFUSED) {
   t.test(`check() is refused ${name}`, async t => {
@@ -243,4 +297,10 @@ function linkIn(netns: FakeNetns, name: string): FakeLink {
   const link = netns.links.find(link => link.name === name)
   if (link === undefined) throw new Error(`no link ${name}`)
   return link
+}
+
+/** A member of an error document that is a text. */
+function textOf(json: FakeOutcome['json'], key: string): string {
+  const value = json?.[key]
+  return typeof value === 'string' ? value : ''
 }

@@ -29,7 +29,8 @@ const LOOPBACK = parseIfName('lo')
  */
 export async function check(call: AttachmentCall, edges: Edges, by: Deadline): Promise<void> {
   const { prevResult } = call.network
-  if (prevResult === undefined) throw new CniError(ErrorCode.invalidConfig, 'prevResult missing: CHECK needs the result of ADD')
+  if (prevResult === undefined)
+    throw new CniError(ErrorCode.invalidConfig, 'prevResult missing: CHECK needs the result of ADD')
   using kernel = edges.openKernel(requireNetns(call))
   const made = whatWasMade(call, prevResult)
   const input = await expectation(call, kernel, { made, prevResult, by })
@@ -59,7 +60,10 @@ function whatWasMade({ attachment }: AttachmentCall, { interfaces }: Result): Ma
   const pod = interfaces[podIndex]
   if (host === undefined || pod === undefined) {
     const missing = host === undefined ? hostIfName : attachment.ifName
-    throw new CniError(ErrorCode.invalidConfig, `prevResult.interfaces has no ${missing}: it is not the result of this attachment`)
+    throw new CniError(
+      ErrorCode.invalidConfig,
+      `prevResult.interfaces has no ${missing}: it is not the result of this attachment`,
+    )
   }
   return { host, pod, podIndex }
 }
@@ -75,7 +79,8 @@ async function expectation(call: AttachmentCall, kernel: Kernel, known: Known): 
   const facts = observeNode(kernel)
   const ours = prevResult.ips.filter(ip => ip.interfaceIndex === made.podIndex && isOurs(ip))
   // Without an address there would be little to verify, and all of it would be well.
-  if (ours.length === 0) throw new CniError(ErrorCode.invalidConfig, `prevResult.ips has no address that ADD gave to ${podIfName}`)
+  if (ours.length === 0)
+    throw new CniError(ErrorCode.invalidConfig, `prevResult.ips has no address that ADD gave to ${podIfName}`)
   return {
     attachment,
     hostIfName,

@@ -27,7 +27,10 @@ const CASES: readonly Case[] = [
   },
   { name: 'of a link whose ADD never ended', prepare: node => setAlias(node, 'tulle/1 adding eth0 c1 net1') },
   { name: 'with a prevResult that cannot be read (D6)', run: { config: { prevResult: { interfaces: 'none' } } } },
-  { name: 'with a configuration that ADD would refuse (D6)', run: { config: { mode: 'bridge', mtu: -1, ipMasq: true } } },
+  {
+    name: 'with a configuration that ADD would refuse (D6)',
+    run: { config: { mode: 'bridge', mtu: -1, ipMasq: true } },
+  },
   { name: 'with CNI_ARGS that ADD would refuse (D6)', run: { env: { CNI_ARGS: 'a=b=c' } } },
 ]
 for (const { name, prepare, run } of CASES) {
@@ -40,7 +43,11 @@ for (const { name, prepare, run } of CASES) {
     t.same([exitCode, stdout], [0, ''], 'no output (O6)')
     if (node.pods.has(POD_PATH)) t.equal(node.render(), before)
     t.same([node.host.link(HOST_IF_NAME), node.ipam.leases.size, node.openHandles], [undefined, 0, 0])
-    t.same([(await node.run('DEL', run)).exitCode, (await node.run('DEL', run)).stdout], [0, ''], 'again and again (D1)')
+    t.same(
+      [(await node.run('DEL', run)).exitCode, (await node.run('DEL', run)).stdout],
+      [0, ''],
+      'again and again (D1)',
+    )
   })
 }
 
@@ -70,8 +77,8 @@ t.test('del() spools the release while ipamd is down, and succeeds (R13)', async
 t.test('del() leaves a link of its name alone that is somebody else’s, and releases (R22)', async t => {
   for (const { group, alias } of [
     { group: 0, alias: undefined },
+    { group: 0, alias: 'no owner of ours' },
     { group: LINK_GROUP, alias: 'tulle/1 eth0 other net1' },
-    { group: LINK_GROUP, alias: 'no owner of ours' },
   ]) {
     const node = new FakeNode()
     const link = node.host.addLink({ name: HOST_IF_NAME, mac: parseMac('02:00:00:00:00:07'), mtuBytes: 1500, group })
@@ -83,13 +90,30 @@ t.test('del() leaves a link of its name alone that is somebody else’s, and rel
   }
 })
 
+t.test(
+  'del() removes its interface although somebody edited the alias, or a newer version wrote it (invariant 2)',
+  async t => {
+    for (const alias of ['edited by hand', 'tulle/2 something newer']) {
+      const node = new FakeNode()
+      await node.run('ADD')
+      setAlias(node, alias)
+      t.equal((await node.run('DEL')).exitCode, 0)
+      t.equal(node.host.link(HOST_IF_NAME), undefined, alias)
+      t.same(node.ipam.released, ['net1/c1/eth0'])
+    }
+  },
+)
+
 t.test('del() keeps the lease of an interface that does not go, and reports it (D5, invariant 2)', async t => {
   const node = new FakeNode()
   await node.run('ADD')
-  node.fault = step => (typeof step !== 'string' && step.do === 'delete-link' ? { errno: 'EBUSY', how: 'refused' } : undefined)
+  node.fault = step =>
+    typeof step !== 'string' && step.do === 'delete-link' ? { errno: 'EBUSY', how: 'refused' } : undefined
   t.match((await node.run('DEL')).json, {
     code: 105,
-    msg: new RegExp(`^the interface of c1/eth0 is not removed, its address is kept: .*ip link delete dev ${HOST_IF_NAME}: EBUSY$`),
+    msg: new RegExp(
+      `^the interface of c1/eth0 is not removed, its address is kept: .*ip link delete dev ${HOST_IF_NAME}: EBUSY$`,
+    ),
   })
   t.equal(node.ipam.leases.size, 1)
   node.fault = () => undefined

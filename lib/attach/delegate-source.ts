@@ -19,7 +19,10 @@ export function delegateSource(type: string, edges: Edges): AddressSource {
   return {
     async allocate(call, by) {
       const stdout = await edges.delegate(request(call, 'ADD'), by)
-      return granted(parseIpamResult(parseJsonObject(stdout, `the result of IPAM plugin ${type}`), call.network.cniVersion), type)
+      return granted(
+        parseIpamResult(parseJsonObject(stdout, `the result of IPAM plugin ${type}`), call.network.cniVersion),
+        type,
+      )
     },
 
     async release(call, by) {
@@ -34,7 +37,10 @@ export function delegateSource(type: string, edges: Edges): AddressSource {
     async collect(call, keep, by) {
       const valid = keep?.map(({ containerId, ifName }) => ({ containerID: containerId, ifname: ifName }))
       const list = valid === undefined ? {} : { 'cni.dev/valid-attachments': valid }
-      await edges.delegate({ ...request(call, 'GC'), configuration: JSON.stringify({ ...call.network.raw, ...list }) }, by)
+      await edges.delegate(
+        { ...request(call, 'GC'), configuration: JSON.stringify({ ...call.network.raw, ...list }) },
+        by,
+      )
     },
 
     async status(call, by) {

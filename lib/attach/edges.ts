@@ -45,12 +45,9 @@ export interface Edges {
 export class NetnsError extends Error {
   override readonly name = 'NetnsError'
   readonly path: string
-  /** True when nothing is at the path: the pod is gone. */
-  readonly isGone: boolean
 
-  constructor(path: string, options: ErrorOptions & { readonly reason: string; readonly isGone: boolean }) {
+  constructor(path: string, options: ErrorOptions & { readonly reason: string }) {
     super(`network namespace ${path}: ${options.reason}`, options)
     this.path = path
-    this.isGone = options.isGone
   }
 }

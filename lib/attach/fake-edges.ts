@@ -67,10 +67,15 @@ export class FakeNode {
     this.host = new FakeNetns(options)
     this.ipam.onCall = this.delegate.onCall = event => void this.events.push(event)
     this.addPod(POD_PATH)
-    const uplink = this.host.addLink({ name: parseIfName('uplink'), mac: parseMac('02:00:00:00:00:99'), mtuBytes: UPLINK_MTU_BYTES })
+    const uplink = this.host.addLink({
+      name: parseIfName('uplink'),
+      mac: parseMac('02:00:00:00:00:99'),
+      mtuBytes: UPLINK_MTU_BYTES,
+    })
     if (typeof uplink === 'string') throw new Error(uplink)
     uplink.isUp = true
-    for (const family of [4, 6] as const) this.host.routes.push({ to: defaultPrefix(family), protocol: 3, link: uplink })
+    for (const family of [4, 6] as const)
+      this.host.routes.push({ to: defaultPrefix(family), protocol: 3, link: uplink })
   }
 
   addPod(path: string): FakeNetns {
@@ -131,7 +136,7 @@ export class FakeNode {
 
   #openKernel(path: string | undefined): FakeKernel {
     const pod = path === undefined ? undefined : this.pods.get(path)
-    if (path !== undefined && pod === undefined) throw new NetnsError(path, { reason: 'ENOENT', isGone: true })
+    if (path !== undefined && pod === undefined) throw new NetnsError(path, { reason: 'ENOENT' })
     const kernel = new FakeKernel({ host: this.host, pod, fault: step => this.#step(step) })
     this.#kernels.push(kernel)
     return kernel
@@ -168,7 +173,8 @@ export class FakeIpam implements Ipam {
     this.#answer(`ipamd: allocate ${attachmentKeyText(attachment)}`)
     const held = this.leases.get(attachmentKeyText(attachment))
     if (held !== undefined) return held
-    if (this.state === 'exhausted') throw new IpamProblem('pool-exhausted', 'pool default: all 253 addresses are leased')
+    if (this.state === 'exhausted')
+      throw new IpamProblem('pool-exhausted', 'pool default: all 253 addresses are leased')
     const host = ++this.#last
     const addresses = this.families.map(family => ({
       address: parseAddress(`${POOL[family].first}${host}`),
@@ -190,7 +196,11 @@ export class FakeIpam implements Ipam {
     this.#answer(`ipamd: collect ${network} except ${valid.map(({ containerId }) => containerId).join(', ')}`)
     const stale = [...this.leases.values()]
       .map(lease => lease.attachment)
-      .filter(held => held.network === network && !valid.some(each => each.containerId === held.containerId && each.ifName === held.ifName))
+      .filter(
+        held =>
+          held.network === network &&
+          !valid.some(each => each.containerId === held.containerId && each.ifName === held.ifName),
+      )
     for (const attachment of stale) this.leases.delete(attachmentKeyText(attachment))
     return { released: stale }
   }
@@ -202,7 +212,8 @@ export class FakeIpam implements Ipam {
 
   async status(pool: string | undefined): Promise<void> {
     this.#answer(`ipamd: status ${pool ?? '(first pool)'}`)
-    if (this.state === 'exhausted') throw new IpamProblem('pool-exhausted', 'pool default: all 253 addresses are leased')
+    if (this.state === 'exhausted')
+      throw new IpamProblem('pool-exhausted', 'pool default: all 253 addresses are leased')
   }
 
   #answer(event: string): void {
@@ -214,7 +225,11 @@ export class FakeIpam implements Ipam {
 /** Another IPAM plugin: it answers ADD with what `result` is, and everything else with nothing. */
 export class FakeDelegate {
   readonly calls: DelegateCall[] = []
-  result: unknown = { cniVersion: '1.1.0', ips: [{ address: '10.9.0.7/24', gateway: '10.9.0.1' }], routes: [{ dst: '0.0.0.0/0' }] }
+  result: unknown = {
+    cniVersion: '1.1.0',
+    ips: [{ address: '10.9.0.7/24', gateway: '10.9.0.1' }],
+    routes: [{ dst: '0.0.0.0/0' }],
+  }
   /** What a verb fails with. */
   readonly failures = new Map<DelegateCall['command'], Error>()
   onCall: (event: string) => void = () => undefined
@@ -244,10 +259,15 @@ function renderNetns(name: string, netns: FakeNetns): readonly string[] {
     // lo of the pod is up after an ADD, whatever becomes of it.
     if (link.name === 'lo') return []
     const { index: _index, peerIndex: _peerIndex, ...shown } = observed(link)
-    const own = [...netns.sysctls].filter(([key]) => key.split('/')[3] === link.name).map(([key, value]) => `${key}=${value}`)
-    const text = (value: unknown): string => JSON.stringify(value, (_key, item: unknown) => (typeof item === 'bigint' ? `${item}` : item))
+    const own = [...netns.sysctls]
+      .filter(([key]) => key.split('/')[3] === link.name)
+      .map(([key, value]) => `${key}=${value}`)
+    const text = (value: unknown): string =>
+      JSON.stringify(value, (_key, item: unknown) => (typeof item === 'bigint' ? `${item}` : item))
     return [text(shown), ...own, text(link.addresses), text(link.neighbours)]
   })
-  const routes = netns.routes.map(route => `route ${formatPrefix(route.to)} dev ${route.link?.name ?? 'unreachable'} proto ${route.protocol}`)
+  const routes = netns.routes.map(
+    route => `route ${formatPrefix(route.to)} dev ${route.link?.name ?? 'unreachable'} proto ${route.protocol}`,
+  )
   return [...links, ...routes].map(line => `${name}: ${line}`)
 }

@@ -8,7 +8,12 @@ const LEGACY_KEY = 'cni.dev/attachments'
 /** A node with three attachments of net1 and one of net2. */
 async function populated(): Promise<FakeNode> {
   const node = new FakeNode()
-  for (const [containerId, name] of [['a', 'net1'], ['b', 'net1'], ['c', 'net1'], ['x', 'net2']] as const) {
+  for (const [containerId, name] of [
+    ['a', 'net1'],
+    ['b', 'net1'],
+    ['c', 'net1'],
+    ['x', 'net2'],
+  ] as const) {
     const netns = `/run/netns/${containerId}`
     node.addPod(netns)
     const { exitCode, stdout } = await node.run('ADD', { containerId, netns, config: { name } })
@@ -22,20 +27,35 @@ function alive(node: FakeNode): { readonly interfaces: string; readonly leases: 
   const owners = node.host.links.flatMap(link => (link.alias === undefined ? [] : [link.alias.split(' ')[2] ?? '']))
   return {
     interfaces: owners.toSorted().join(''),
-    leases: [...node.ipam.leases.keys()].map(key => key.split('/')[1] ?? '').toSorted().join(''),
+    leases: [...node.ipam.leases.keys()]
+      .map(key => key.split('/')[1] ?? '')
+      .toSorted()
+      .join(''),
   }
 }
 
-const listOf = (containers: string) => [...containers].map(containerID => ({ containerID, ifname: 'eth0' }))
+const listOf = (containers: string) => containers.split('').map(containerID => ({ containerID, ifname: 'eth0' }))
 
 const CASES = [
   { name: 'does nothing without a list (G3)', config: {}, left: 'abcx' },
   { name: 'does nothing with null for a list (G3)', config: { [SPEC_KEY]: null }, left: 'abcx' },
-  { name: 'takes all of its network with an empty list, and nothing of another (G1, G7)', config: { [SPEC_KEY]: [] }, left: 'x' },
+  {
+    name: 'takes all of its network with an empty list, and nothing of another (G1, G7)',
+    config: { [SPEC_KEY]: [] },
+    left: 'x',
+  },
   { name: 'keeps what the list names (G1)', config: { [SPEC_KEY]: listOf('b') }, left: 'bx' },
   { name: 'takes the list of older runtimes (G2)', config: { [LEGACY_KEY]: listOf('ac') }, left: 'acx' },
-  { name: 'keeps what either list names (G2)', config: { [SPEC_KEY]: listOf('a'), [LEGACY_KEY]: listOf('b') }, left: 'abx' },
-  { name: 'knows attachments by interface too', config: { [SPEC_KEY]: [{ containerID: 'a', ifname: 'net1' }] }, left: 'x' },
+  {
+    name: 'keeps what either list names (G2)',
+    config: { [SPEC_KEY]: listOf('a'), [LEGACY_KEY]: listOf('b') },
+    left: 'abx',
+  },
+  {
+    name: 'knows attachments by interface too',
+    config: { [SPEC_KEY]: [{ containerID: 'a', ifname: 'net1' }] },
+    left: 'x',
+  },
   { name: 'ignores what it does not know', config: { [SPEC_KEY]: listOf('abcz') }, left: 'abcx' },
   { name: 'touches nothing of a network that has nothing', config: { name: 'net3', [SPEC_KEY]: [] }, left: 'abcx' },
 ] as const
@@ -66,19 +86,25 @@ t.test('gc() leaves links alone that carry no mark of ours (invariant 4)', async
 })
 
 for (const refused of ['a', 'ab', 'abc']) {
-  t.test(`gc() keeps the lease of what does not go, goes on, and reports all of it: ${refused} (G4, invariant 2)`, async t => {
-    const node = await populated()
-    const names = [...refused].map(containerId => hostIfNameOf({ network: 'net1', containerId, ifName: 'eth0' }))
-    node.fault = step => {
-      const isRefused = typeof step !== 'string' && step.do === 'delete-link' && names.includes(step.link)
-      return isRefused ? { errno: 'EBUSY', how: 'refused' } : undefined
-    }
-    const { json } = await node.run('GC', { config: { [SPEC_KEY]: [] } })
-    t.match(json, { code: 105, msg: refused.length === 1 ? /EBUSY$/ : new RegExp(`\\(and ${refused.length - 1} more\\)$`) })
-    for (const name of names) t.match(`${String(json?.['msg'])} ${String(json?.['details'])}`, name)
-    t.same(alive(node), { interfaces: `${refused}x`, leases: `${refused}x` })
-    t.equal(node.openHandles, 0)
-  })
+  t.test(
+    `gc() keeps the lease of what does not go, goes on, and reports all of it: ${refused} (G4, invariant 2)`,
+    async t => {
+      const node = await populated()
+      const names = refused.split('').map(containerId => hostIfNameOf({ network: 'net1', containerId, ifName: 'eth0' }))
+      node.fault = step => {
+        const isRefused = typeof step !== 'string' && step.do === 'delete-link' && names.includes(step.link)
+        return isRefused ? { errno: 'EBUSY', how: 'refused' } : undefined
+      }
+      const { json } = await node.run('GC', { config: { [SPEC_KEY]: [] } })
+      t.match(json, {
+        code: 105,
+        msg: refused.length === 1 ? /EBUSY$/ : new RegExp(`\\(and ${refused.length - 1} more\\)$`),
+      })
+      for (const name of names) t.match(`${String(json?.['msg'])} ${String(json?.['details'])}`, name)
+      t.same(alive(node), { interfaces: `${refused}x`, leases: `${refused}x` })
+      t.equal(node.openHandles, 0)
+    },
+  )
 }
 
 t.test('gc() keeps the lease of what somebody else works on', async t => {

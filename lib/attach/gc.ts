@@ -9,6 +9,7 @@ import type { Call } from './call.ts'
 import { detach } from './del.ts'
 import type { Edges } from './edges.ts'
 import { messageOf } from './message.ts'
+import { toCniError } from './to-cni-error.ts'
 
 /** How long GC waits for one attachment, in milliseconds: the others must not pay for one that hangs (G4). */
 const LOCK_WAIT_MS = 2_000
@@ -58,13 +59,15 @@ async function staleAttachments(kernel: Kernel, { network, valid, by }: Scope): 
   return links
     .map(({ alias }) => (alias === undefined ? undefined : parseOwner(alias)?.attachment))
     .filter(attachment => attachment !== undefined)
-    .filter(attachment => attachment.network === network && !isValid.has(`${attachment.containerId}/${attachment.ifName}`))
+    .filter(
+      attachment => attachment.network === network && !isValid.has(`${attachment.containerId}/${attachment.ifName}`),
+    )
 }
 
 function throwAll(failures: readonly unknown[]): void {
-  const [first] = failures
+  const [first, ...more] = failures.map(toCniError)
   if (first === undefined) return
-  if (failures.length === 1) throw first
+  if (more.length === 0) throw first
   const details = failures.map(messageOf).join('\n')
-  throw new CniError(ErrorCode.delIncomplete, `${messageOf(first)} (and ${failures.length - 1} more)`, { details })
+  throw new CniError(ErrorCode.delIncomplete, `${first.message} (and ${more.length} more)`, { details })
 }

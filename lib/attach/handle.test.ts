@@ -25,12 +25,19 @@ for (const { name, state, msg } of [
   })
 }
 
-t.test('handle() refuses verbs that the configuration’s version does not have, and answers in that version', async t => {
-  for (const [command, cniVersion] of [['CHECK', '0.3.1'], ['STATUS', '1.0.0'], ['GC', '1.0.0']] as const) {
-    const { json } = await new FakeNode().run(command, { config: { cniVersion } })
-    t.match(json, { code: 1, msg: `config version does not allow ${command}`, cniVersion })
-  }
-})
+t.test(
+  'handle() refuses verbs that the configuration’s version does not have, and answers in that version',
+  async t => {
+    for (const [command, cniVersion] of [
+      ['CHECK', '0.3.1'],
+      ['STATUS', '1.0.0'],
+      ['GC', '1.0.0'],
+    ] as const) {
+      const { json } = await new FakeNode().run(command, { config: { cniVersion } })
+      t.match(json, { code: 1, msg: `config version does not allow ${command}`, cniVersion })
+    }
+  },
+)
 
 for (const { name, stdin, want } of [
   { name: 'with the version of the input (V1)', stdin: '{"cniVersion":"0.4.0"}', want: '0.4.0' },
@@ -51,11 +58,30 @@ t.test('handle() tells a person who runs it by hand what it is, on standard erro
   t.match(outcome, { stdout: '', exitCode: 0, stderr: /\nCNI protocol versions supported: 0\.1\.0, .*1\.1\.0\n$/ })
 })
 
-t.test('handle() reports what standard input could not give (C8)', async t => {
-  const unreadable = () => {
-    throw new CniError(ErrorCode.io, 'Cannot read the configuration from standard input: it did not end in time')
+function unreadable(): never {
+  throw new CniError(ErrorCode.io, 'Cannot read the configuration from standard input: it did not end in time')
+}
+
+t.test('handle() answers VERSION without its input, which may be a terminal (V2)', async t => {
+  const outcome = await handle({ env: { CNI_COMMAND: 'VERSION' }, readStdin: unreadable }, new FakeNode().edges)
+  t.match([outcome.exitCode, JSON.parse(outcome.stdout)], [0, { cniVersion: '1.1.0' }])
+})
+
+t.test('handle() gives an error the version of a configuration that it refuses (O3)', async t => {
+  const env = { CNI_COMMAND: 'STATUS' }
+  for (const [stdin, want] of [
+    ['{"cniVersion":"0.4.0"}', '0.4.0'],
+    ['{}', '0.1.0'],
+    ['{"cniVersion":"9.9.9"}', '1.1.0'],
+    ['not JSON', '1.1.0'],
+  ] as const) {
+    const { stdout } = await handle({ env, readStdin: () => stdin }, new FakeNode().edges)
+    t.match(JSON.parse(stdout), { cniVersion: want }, stdin)
   }
-  for (const command of ['ADD', 'DEL', 'CHECK', 'GC', 'STATUS', 'VERSION']) {
+})
+
+t.test('handle() reports what standard input could not give (C8)', async t => {
+  for (const command of ['ADD', 'DEL', 'CHECK', 'GC', 'STATUS']) {
     const env = { CNI_COMMAND: command, CNI_CONTAINERID: 'c1', CNI_NETNS: '/run/netns/pod', CNI_IFNAME: 'eth0' }
     const outcome = await handle({ env, readStdin: unreadable }, new FakeNode().edges)
     t.match([outcome.exitCode, JSON.parse(outcome.stdout)], [1, { code: 5 }], command)
@@ -73,7 +99,10 @@ t.test('handle() reports a bug as 999 with its stack, and never throws', async t
   const env = { CNI_COMMAND: 'DEL', CNI_CONTAINERID: 'c1', CNI_IFNAME: 'eth0' }
   const stdin = '{"cniVersion":"1.0.0","name":"net1","type":"tulle","ipam":{"type":"tulle-ipam"}}'
   const { stdout, exitCode } = await handle({ env, readStdin: () => stdin }, edges)
-  t.match([exitCode, JSON.parse(stdout)], [1, { cniVersion: '1.0.0', code: 999, msg: 'undefined is not a function', details: /handle\.test\.ts/ }])
+  t.match(
+    [exitCode, JSON.parse(stdout)],
+    [1, { cniVersion: '1.0.0', code: 999, msg: 'undefined is not a function', details: /handle\.test\.ts/ }],
+  )
 })
 
 const VERBS = ['ADD', 'DEL', 'CHECK', 'GC', 'STATUS', 'VERSION', 'NONSENSE']
@@ -110,21 +139,25 @@ const anyConfiguration = fc.oneof(
     .map(value => JSON.stringify(value)),
 )
 
-t.test('handle() prints one JSON document or nothing, whatever it gets, and leaves nothing after an error (invariants 5, 8)', async t => {
-  await fc.assert(
-    fc.asyncProperty(anyEnvironment, anyConfiguration, async (env, stdin) => {
-      const node = new FakeNode()
-      const before = node.render()
-      const { stdout, exitCode } = await handle({ env, readStdin: () => stdin }, node.edges)
-      const json: unknown = stdout === '' ? undefined : JSON.parse(stdout)
-      if (stdout !== '' && !/^\{[^\n]*\}\n$/.test(stdout)) throw new Error(`not one document on one line: ${stdout}`)
-      if (exitCode === 0) return
-      const { code, msg, cniVersion } = json as Record<string, unknown>
-      if (typeof code !== 'number' || typeof msg !== 'string' || typeof cniVersion !== 'string') throw new Error(stdout)
-      if (code === 999) throw new Error(`a bug: ${stdout}`)
-      if (node.render() !== before || node.openHandles !== 0) throw new Error('something is left')
-    }),
-    { numRuns: 1500 },
-  )
-  t.pass('1500 runs')
-})
+t.test(
+  'handle() prints one JSON document or nothing, whatever it gets, and leaves nothing after an error (invariants 5, 8)',
+  async t => {
+    await fc.assert(
+      fc.asyncProperty(anyEnvironment, anyConfiguration, async (env, stdin) => {
+        const node = new FakeNode()
+        const before = node.render()
+        const { stdout, exitCode } = await handle({ env, readStdin: () => stdin }, node.edges)
+        const json: unknown = stdout === '' ? undefined : JSON.parse(stdout)
+        if (stdout !== '' && !/^\{[^\n]*\}\n$/.test(stdout)) throw new Error(`not one document on one line: ${stdout}`)
+        if (exitCode === 0) return
+        const { code, msg, cniVersion } = json as Record<string, unknown>
+        if (typeof code !== 'number' || typeof msg !== 'string' || typeof cniVersion !== 'string')
+          throw new Error(stdout)
+        if (code === 999) throw new Error(`a bug: ${stdout}`)
+        if (node.render() !== before || node.openHandles !== 0) throw new Error('something is left')
+      }),
+      { numRuns: 1500 },
+    )
+    t.pass('1500 runs')
+  },
+)

@@ -28,7 +28,11 @@ interface Host {
   readonly by: Deadline
 }
 
-async function perform(invocation: VerbInvocation, network: NetworkConfiguration, on: Host): Promise<object | undefined> {
+async function perform(
+  invocation: VerbInvocation,
+  network: NetworkConfiguration,
+  on: Host,
+): Promise<object | undefined> {
   const { edges, by } = on
   const { command, cniPath } = invocation
   // What takes things down must not fail on what a newer or an older configuration says about putting them up (D6).

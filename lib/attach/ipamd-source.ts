@@ -37,11 +37,15 @@ export function ipamdSource({ socketPath, pool }: TulleIpam, edges: Edges): Addr
       if (lease === undefined) return [`ipamd has no lease for ${attachment.containerId}/${attachment.ifName}`]
       return addresses
         .filter(address => !lease.addresses.some(leased => equalAddresses(leased.address, address)))
-        .map(address => `ipamd does not have ${formatAddress(address)} leased to ${attachment.containerId}/${attachment.ifName}`)
+        .map(
+          address =>
+            `ipamd does not have ${formatAddress(address)} leased to ${attachment.containerId}/${attachment.ifName}`,
+        )
     },
 
     async collect({ network }, keep, by) {
-      if (keep !== undefined) await ipam.collect({ network: network.name, valid: keep, deadlineUnixMs: by.toUnixMs() }, by)
+      if (keep !== undefined)
+        await ipam.collect({ network: network.name, valid: keep, deadlineUnixMs: by.toUnixMs() }, by)
     },
 
     status: (_call, by) => ipam.status(pool, by),

@@ -13,14 +13,18 @@ import { isGone } from './apply.ts'
 export type Ownership = 'ours' | 'ours-unfinished' | 'foreign'
 
 /**
- * Tells whose `link` is. A link in our group without an alias was just created by an ADD that was killed at once: the
- * kernel cannot set the alias in the same request (R22). Its name, which is derived from the attachment, says whose it is.
+ * Tells whose `link` is, which has the name that was derived from `attachment`.
+ *
+ * A link in our group without an alias was just created by an ADD that was killed at once: the kernel cannot set the alias in
+ * the same request (R22). One whose alias we cannot read is ours all the same: somebody edited the text, or a newer version
+ * wrote it, and an address must not be freed while its interface lives (invariant 2).
  */
 export function ownershipOf(link: ObservedLink, attachment: AttachmentKey): Ownership {
-  if (link.alias === undefined) return link.group === LINK_GROUP ? 'ours-unfinished' : 'foreign'
-  const owner = parseOwner(link.alias)
-  if (owner === undefined || !equalAttachments(owner.attachment, attachment)) return 'foreign'
-  return owner.isComplete ? 'ours' : 'ours-unfinished'
+  const owner = link.alias === undefined ? undefined : parseOwner(link.alias)
+  if (owner !== undefined && !equalAttachments(owner.attachment, attachment)) return 'foreign'
+  if (owner !== undefined) return owner.isComplete ? 'ours' : 'ours-unfinished'
+  if (link.group !== LINK_GROUP) return 'foreign'
+  return link.alias === undefined ? 'ours-unfinished' : 'ours'
 }
 
 /**
@@ -37,7 +41,8 @@ export async function clearLeftovers(kernel: Kernel, names: Names, by: Deadline)
     const ownership = ownershipOf(host, attachment)
     if (ownership === 'foreign') throw exists(`host link ${hostIfName}`, `its alias is '${host.alias ?? ''}'`)
     const isInUse = ownership === 'ours' && pod !== undefined && pod.index === host.peerIndex
-    if (isInUse) throw exists(`${podIfName} in ${netnsPath}`, 'an earlier ADD of this container made it; want DEL first')
+    if (isInUse)
+      throw exists(`${podIfName} in ${netnsPath}`, 'an earlier ADD of this container made it; want DEL first')
     // Either ADD never ended, or its other end is in a namespace that is no longer this container's.
     await removeLink(kernel, hostIfName, by)
   }

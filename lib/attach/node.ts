@@ -97,7 +97,10 @@ function refuseWithoutIpv6(kernel: Kernel, facts: NodeFacts): void {
     throw new CniError(ErrorCode.kernel, 'the pool gives IPv6 addresses, but the kernel of this node runs without IPv6')
   }
   if (kernel.readSysctl('host', ALL_DISABLE_IPV6) === '1') {
-    throw new CniError(ErrorCode.kernel, `the pool gives IPv6 addresses, but ${ALL_DISABLE_IPV6} is 1 on this node: want 0`)
+    throw new CniError(
+      ErrorCode.kernel,
+      `the pool gives IPv6 addresses, but ${ALL_DISABLE_IPV6} is 1 on this node: want 0`,
+    )
   }
 }
 

@@ -2,7 +2,7 @@ import { parseNetworkConfiguration, type NetworkConfiguration } from '../cni/con
 import { CniError, ErrorCode, renderCniError } from '../cni/errors.ts'
 import { parseInvocation, type Environment, type Invocation } from '../cni/invocation.ts'
 import { parseJsonObject } from '../cni/json.ts'
-import { SUPPORTED_VERSIONS, supportsVerb } from '../cni/version.ts'
+import { parseCniVersion, SUPPORTED_VERSIONS, supportsVerb } from '../cni/version.ts'
 import { Deadline } from '../time/deadline.ts'
 import { toCniError } from './to-cni-error.ts'
 
@@ -35,7 +35,8 @@ export interface Plugin {
 }
 
 const NEWEST = '1.1.0'
-const VERSION_BUDGET_MS = 5_000
+/** VERSION does without its input, and somebody may ask for it from a terminal. */
+const VERSION_INPUT_MS = 1_000
 
 /**
  * Performs one run of a plugin: environment and standard input in, one document and an exit code out.
@@ -43,19 +44,40 @@ const VERSION_BUDGET_MS = 5_000
  * Never throws: whatever fails becomes an error document on standard output (SPEC 1.1.0, sections 2 and 5).
  */
 export async function runPlugin(run: Run, plugin: Plugin): Promise<Outcome> {
-  let cniVersion: string = NEWEST
+  let stdin = ''
   try {
     const invocation = parseInvocation(run.env)
     if (invocation.command === 'about') return byHand(plugin)
-    if (invocation.command === 'VERSION') return success(version(run.readStdin(Deadline.in(VERSION_BUDGET_MS))))
+    if (invocation.command === 'VERSION') return success(version(readVersionInput(run)))
     const by = Deadline.in(plugin.budgetMs[invocation.command])
+    stdin = run.readStdin(by)
     // DEL must not fail on what an older or a newer configuration says beside the attachment (checklist D6).
-    const network = parseNetworkConfiguration(run.readStdin(by), { lenient: invocation.command === 'DEL' })
-    cniVersion = network.cniVersion
+    const network = parseNetworkConfiguration(stdin, { lenient: invocation.command === 'DEL' })
     refuseTooNewVerb(invocation.command, network)
     return success(await plugin.perform(invocation, network, by))
   } catch (failure) {
-    return { stdout: `${renderCniError(toCniError(failure), cniVersion)}\n`, stderr: '', exitCode: 1 }
+    return { stdout: `${renderCniError(toCniError(failure), versionOfErrors(stdin))}\n`, stderr: '', exitCode: 1 }
+  }
+}
+
+/** An error has the version of the configuration, also when that cannot be read as a whole; or else our newest. */
+function versionOfErrors(stdin: string): string {
+  try {
+    const asked = parseJsonObject(stdin)['cniVersion']
+    return parseCniVersion(typeof asked === 'string' ? asked : undefined)
+  } catch (failure) {
+    if (failure instanceof CniError) return NEWEST
+    throw failure
+  }
+}
+
+/** The input of VERSION, or nothing when it does not come to an end soon. */
+function readVersionInput(run: Run): string {
+  try {
+    return run.readStdin(Deadline.in(VERSION_INPUT_MS))
+  } catch (failure) {
+    if (failure instanceof CniError && failure.code === ErrorCode.io) return ''
+    throw failure
   }
 }
 

@@ -64,7 +64,7 @@ const refused = [
   },
   {
     name: 'a bad address',
-    changes: { ipsToRouteViaHost: ['::1', '10.1'] },
+    changes: { ipsToRouteViaHost: ['fd00::1', '10.1'] },
     code: 7,
     want: /^ipsToRouteViaHost\[1\]: Cannot parse address "10\.1"/,
   },

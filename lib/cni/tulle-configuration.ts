@@ -1,4 +1,5 @@
 import { parseAddress } from '../net/address.ts'
+import { containsAddress, parsePrefix } from '../net/prefix.ts'
 import { parseDnsCapability } from './dns.ts'
 import { CniError, ErrorCode } from './errors.ts'
 import {
@@ -34,6 +35,9 @@ const MAX_SOCKET_PATH_BYTES = 107
 
 /** RFC 791 demands 68 of every IPv4 link; a link's MTU in IPv4 cannot be larger than a datagram. */
 const MTU_BOUNDS = { min: 68, max: 65535 } as const
+
+/** Unspecified, loopback and multicast: a route to these leads no packet of a pod to the host. */
+const NOT_ON_HOST = ['0.0.0.0/8', '127.0.0.0/8', '224.0.0.0/3', '::/127', 'ff00::/8'].map(parsePrefix)
 
 /** Our own part of the plugin configuration object. */
 export interface TulleConfiguration {
@@ -128,14 +132,21 @@ function parseMtu(root: Section): number | undefined {
 }
 
 function parseIpsToRouteViaHost(root: Section): readonly Address[] {
-  return (optionalStrings(root, 'ipsToRouteViaHost') ?? []).map((text, index) =>
-    parseAt({ path: `ipsToRouteViaHost[${index}]`, code: root.code }, () => parseAddress(text)),
-  )
+  return (optionalStrings(root, 'ipsToRouteViaHost') ?? []).map((text, index) => {
+    const path = `ipsToRouteViaHost[${index}]`
+    const address = parseAt({ path, code: root.code }, () => parseAddress(text))
+    if (!NOT_ON_HOST.some(prefix => containsAddress(prefix, address))) return address
+    throw new CniError(
+      root.code,
+      `Cannot use ${path} ${quoteJson(text)}: want an address that the host can have for its pods`,
+    )
+  })
 }
 
 function parseIpamChoice(net: NetworkConfiguration, root: Section): IpamChoice {
   if (net.ipam === undefined) throw refusal(root, 'ipam', `an object such as {"type": "${OWN_IPAM_TYPE}"}`)
-  if (isItself(net, net.ipam.type)) throw refusal(ipamSection(net), 'type', `an IPAM plugin, such as "${OWN_IPAM_TYPE}"`)
+  if (isItself(net, net.ipam.type))
+    throw refusal(ipamSection(net), 'type', `an IPAM plugin, such as "${OWN_IPAM_TYPE}"`)
   if (isDelegated(net)) return { kind: 'delegated', type: net.ipam.type }
   const section = ipamSection(net)
   const pool = optionalString(section, 'pool')

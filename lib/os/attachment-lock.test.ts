@@ -36,9 +36,10 @@ t.test('takeAttachmentLock() lets in one at a time: no two hold the lock togethe
     using _lock = await takeAttachmentLock(ATTACHMENT, { addon, socketPath, by: Deadline.in(10_000) })
     most = Math.max(most, ++holders)
     // Others get their turn to come in, if they can.
-    await takeAttachmentLock({ ...ATTACHMENT, containerId: 'other' }, { addon, socketPath, by: Deadline.in(10_000) }).then(lock =>
-      lock[Symbol.dispose](),
-    )
+    await takeAttachmentLock(
+      { ...ATTACHMENT, containerId: 'other' },
+      { addon, socketPath, by: Deadline.in(10_000) },
+    ).then(lock => lock[Symbol.dispose]())
     holders--
   }
   await Promise.all(Array.from({ length: 20 }, work))
@@ -52,7 +53,10 @@ t.test('takeAttachmentLock() waits no longer than its deadline, and names the at
   const startedAtMs = performance.now()
   await t.rejects(takeAttachmentLock(ATTACHMENT, { addon, socketPath, by: Deadline.in(50) }), DeadlineExceeded)
   t.ok(performance.now() - startedAtMs < 1_000)
-  await t.rejects(takeAttachmentLock(ATTACHMENT, { addon, socketPath, by: Deadline.in(0) }), /the lock of net1\/c1\/eth0$/)
+  await t.rejects(
+    takeAttachmentLock(ATTACHMENT, { addon, socketPath, by: Deadline.in(0) }),
+    /the lock of net1\/c1\/eth0$/,
+  )
 })
 
 t.test('takeAttachmentLock() keeps attachments apart', async t => {
@@ -63,18 +67,21 @@ t.test('takeAttachmentLock() keeps attachments apart', async t => {
   }
 })
 
-t.test('takeAttachmentLock() is not held up by a file that a dead holder left, and works when the folder is cleared', async t => {
-  const { socketPath, locks } = folderOf(t)
-  const holder = await killedHolder(socketPath)
-  t.equal(holder, 'SIGKILL')
-  t.equal(readdirSync(locks).length, 1, 'the file is still there')
-  {
-    using _lock = await takeAttachmentLock(ATTACHMENT, { addon, socketPath, by: Deadline.in(1_000) })
-    rmSync(locks, { recursive: true })
-    mkdirSync(locks)
-  }
-  t.same(readdirSync(dirname(locks)), ['locks'])
-})
+t.test(
+  'takeAttachmentLock() is not held up by a file that a dead holder left, and works when the folder is cleared',
+  async t => {
+    const { socketPath, locks } = folderOf(t)
+    const holder = await killedHolder(socketPath)
+    t.equal(holder, 'SIGKILL')
+    t.equal(readdirSync(locks).length, 1, 'the file is still there')
+    {
+      using _lock = await takeAttachmentLock(ATTACHMENT, { addon, socketPath, by: Deadline.in(1_000) })
+      rmSync(locks, { recursive: true })
+      mkdirSync(locks)
+    }
+    t.same(readdirSync(dirname(locks)), ['locks'])
+  },
+)
 
 /** A process takes the lock and is killed while it has it. */
 async function killedHolder(socketPath: string): Promise<unknown> {
@@ -87,7 +94,9 @@ async function killedHolder(socketPath: string): Promise<unknown> {
     const lock = await takeAttachmentLock(${JSON.stringify(ATTACHMENT)}, options)
     console.log('held')
     setInterval(() => lock, 1000)`
-  const child = spawn(process.execPath, ['--input-type=module', '--eval', program], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', program], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
   await once(child.stdout, 'data')
   // While it lives nobody else gets the lock.
   await t.rejects(takeAttachmentLock(ATTACHMENT, { addon, socketPath, by: Deadline.in(30) }), DeadlineExceeded)

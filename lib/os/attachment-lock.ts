@@ -47,7 +47,11 @@ function ioAt<T>(folder: string, use: () => T): T {
     return use()
   } catch (cause) {
     if (!isErrnoException(cause)) throw cause
-    throw new CniError(ErrorCode.io, `Cannot lock the attachment in ${folder}: ${cause.message}; want a folder to write to`, { cause })
+    throw new CniError(
+      ErrorCode.io,
+      `Cannot lock the attachment in ${folder}: ${cause.message}; want a folder to write to`,
+      { cause },
+    )
   }
 }
 

@@ -67,7 +67,10 @@ export async function runDelegate(call: DelegateCall, { env, by }: DelegateOptio
  * Starts the plugin. An executable that somebody is still writing (ETXTBSY) is waited for a while, as libcni does: an
  * installer may be at work (checklist 1.11).
  */
-async function start(call: DelegateCall, { env, by }: DelegateOptions): Promise<ChildProcessByStdio<Writable, Readable, null>> {
+async function start(
+  call: DelegateCall,
+  { env, by }: DelegateOptions,
+): Promise<ChildProcessByStdio<Writable, Readable, null>> {
   const path = find(call)
   const until = by.capped(BUSY_WAIT_MS)
   for (;;) {
@@ -92,7 +95,10 @@ function find({ type, cniPath }: DelegateCall): string {
       continue // the next folder may have it; when none has, the error below names them all
     }
   }
-  throw new CniError(ErrorCode.invalidConfig, `IPAM plugin ${type} is in none of the folders of CNI_PATH: ${cniPath.join(':') || '(empty)'}`)
+  throw new CniError(
+    ErrorCode.invalidConfig,
+    `IPAM plugin ${type} is in none of the folders of CNI_PATH: ${cniPath.join(':') || '(empty)'}`,
+  )
 }
 
 function reported(call: DelegateCall, stdout: string, how: string): CniError {
@@ -101,7 +107,8 @@ function reported(call: DelegateCall, stdout: string, how: string): CniError {
   const code = document?.['code']
   const details = document?.['details']
   // The runtime reads the code as an unsigned number, and 0 as success.
-  if (typeof msg !== 'string' || typeof code !== 'number' || !Number.isInteger(code) || code <= 0) return failed(call, `${call.command} ended with ${how}`)
+  if (typeof msg !== 'string' || typeof code !== 'number' || !Number.isInteger(code) || code <= 0)
+    return failed(call, `${call.command} ended with ${how}`)
   return new CniError(code, `${call.type}: ${msg}`, typeof details === 'string' ? { details } : {})
 }
 

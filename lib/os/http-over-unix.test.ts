@@ -47,9 +47,21 @@ const REQUEST = { method: 'GET', path: '/v1/status' } as const
 
 const ANSWERS = [
   { name: 'a whole reply', text: 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}', want: { status: 200, body: '{}' } },
-  { name: 'a reply without a body', text: 'HTTP/1.1 204 No Content\r\ncontent-length:0\r\n\r\n', want: { status: 204, body: '' } },
-  { name: 'a status without a reason', text: 'HTTP/1.1 503\r\nContent-Length: 1\r\n\r\nx', want: { status: 503, body: 'x' } },
-  { name: 'a length in bytes, not characters', text: 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nü', want: { status: 200, body: 'ü' } },
+  {
+    name: 'a reply without a body',
+    text: 'HTTP/1.1 204 No Content\r\ncontent-length:0\r\n\r\n',
+    want: { status: 204, body: '' },
+  },
+  {
+    name: 'a status without a reason',
+    text: 'HTTP/1.1 503\r\nContent-Length: 1\r\n\r\nx',
+    want: { status: 503, body: 'x' },
+  },
+  {
+    name: 'a length in bytes, not characters',
+    text: 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nü',
+    want: { status: 200, body: 'ü' },
+  },
 ] as const
 for (const { name, text, want } of ANSWERS) {
   t.test(`exchange() reads ${name}`, async t => {
@@ -81,15 +93,51 @@ t.test('exchange() reads a reply that comes byte by byte', async t => {
 })
 
 const FAILURES = [
-  { name: 'an early end', answer: (socket: Socket) => socket.end(), reason: 'the connection was closed without an answer' },
-  { name: 'an abrupt end', answer: (socket: Socket) => socket.destroy(), reason: 'the connection was closed without an answer' },
-  { name: 'garbage', answer: (socket: Socket) => socket.end('SSH-2.0-OpenSSH_9.2\r\n'), reason: 'the answer is not whole' },
-  { name: 'another protocol with a header', answer: (socket: Socket) => socket.end('NOPE\r\n\r\n'), reason: 'the answer is not whole' },
-  { name: 'an older HTTP', answer: (socket: Socket) => socket.end('HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n'), reason: 'the answer is not whole' },
-  { name: 'half a header', answer: (socket: Socket) => socket.end('HTTP/1.1 200 OK\r\nContent-'), reason: 'the answer is not whole' },
-  { name: 'no length', answer: (socket: Socket) => socket.end('HTTP/1.1 200 OK\r\n\r\n{}'), reason: 'the answer is not whole' },
-  { name: 'too short a body', answer: (socket: Socket) => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}'), reason: 'the answer is not whole' },
-  { name: 'too long a body', answer: (socket: Socket) => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{}'), reason: 'the answer is not whole' },
+  {
+    name: 'an early end',
+    answer: (socket: Socket) => socket.end(),
+    reason: 'the connection was closed without an answer',
+  },
+  {
+    name: 'an abrupt end',
+    answer: (socket: Socket) => socket.destroy(),
+    reason: 'the connection was closed without an answer',
+  },
+  {
+    name: 'garbage',
+    answer: (socket: Socket) => socket.end('SSH-2.0-OpenSSH_9.2\r\n'),
+    reason: 'the answer is not whole',
+  },
+  {
+    name: 'another protocol with a header',
+    answer: (socket: Socket) => socket.end('NOPE\r\n\r\n'),
+    reason: 'the answer is not whole',
+  },
+  {
+    name: 'an older HTTP',
+    answer: (socket: Socket) => socket.end('HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n'),
+    reason: 'the answer is not whole',
+  },
+  {
+    name: 'half a header',
+    answer: (socket: Socket) => socket.end('HTTP/1.1 200 OK\r\nContent-'),
+    reason: 'the answer is not whole',
+  },
+  {
+    name: 'no length',
+    answer: (socket: Socket) => socket.end('HTTP/1.1 200 OK\r\n\r\n{}'),
+    reason: 'the answer is not whole',
+  },
+  {
+    name: 'too short a body',
+    answer: (socket: Socket) => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}'),
+    reason: 'the answer is not whole',
+  },
+  {
+    name: 'too long a body',
+    answer: (socket: Socket) => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{}'),
+    reason: 'the answer is not whole',
+  },
   {
     name: 'chunks, which nobody asked for',
     answer: (socket: Socket) => socket.end('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n'),
@@ -111,12 +159,18 @@ for (const { name, answer, reason } of FAILURES) {
 for (const { name, answer } of [
   { name: 'nobody answers', answer: () => {} },
   { name: 'an answer never ends', answer: (socket: Socket) => socket.write('HTTP/1.1 200 OK\r\n') },
-  { name: 'a whole answer keeps the connection open', answer: (socket: Socket) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n') },
+  {
+    name: 'a whole answer keeps the connection open',
+    answer: (socket: Socket) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'),
+  },
 ]) {
   t.test(`exchange() gives up at its deadline when ${name} (invariant 6)`, async t => {
     const { socketPath } = await serve(t, answer)
     const startedAtMs = performance.now()
-    await t.rejects(exchange(socketPath, REQUEST, Deadline.in(50)), { name: 'IpamUnavailable', message: /: no answer in time$/ })
+    await t.rejects(exchange(socketPath, REQUEST, Deadline.in(50)), {
+      name: 'IpamUnavailable',
+      message: /: no answer in time$/,
+    })
     t.ok(performance.now() - startedAtMs < 2_000)
   })
 }

@@ -40,22 +40,35 @@ t.teardown(async () => {
 const client = new IpamClient(socketPath)
 
 /** Makes the daemon answer, and returns what it is asked by `ask`. */
-async function with200<T>(body: object, ask: () => Promise<T>): Promise<{ readonly reply: T; readonly request: string }> {
+async function with200<T>(
+  body: object,
+  ask: () => Promise<T>,
+): Promise<{ readonly reply: T; readonly request: string }> {
   answer = { status: 200, body: JSON.stringify(body) }
   const reply = await ask()
   return { reply, request: asked.at(-1) ?? '' }
 }
 
 t.test('IpamClient asks what the API has, and reads the answers', async t => {
-  const allocated = await with200({ lease: LEASE, isNew: true }, () => client.allocate({ attachment: ATTACHMENT, pool: 'default' }, soon()))
+  const allocated = await with200({ lease: LEASE, isNew: true }, () =>
+    client.allocate({ attachment: ATTACHMENT, pool: 'default' }, soon()),
+  )
   t.match(allocated.request, /^POST \/v1\/leases \{.*"containerId":"c1".*\}$/)
-  t.same(allocated.reply.addresses.map(({ address }) => formatAddress(address)), ['10.244.1.2'])
+  t.same(
+    allocated.reply.addresses.map(({ address }) => formatAddress(address)),
+    ['10.244.1.2'],
+  )
 
   const released = await with200({ released: false }, () => client.release({ attachment: ATTACHMENT }, soon()))
   t.match([released.request, released.reply], [/^POST \/v1\/leases\/release \{/, false])
 
-  const collected = await with200({ released: [ATTACHMENT] }, () => client.collect({ network: 'net1', valid: [] }, soon()))
-  t.match([collected.request, collected.reply], [/^POST \/v1\/leases\/collect \{"network":"net1","valid":\[\]\}$/, { released: [ATTACHMENT] }])
+  const collected = await with200({ released: [ATTACHMENT] }, () =>
+    client.collect({ network: 'net1', valid: [] }, soon()),
+  )
+  t.match(
+    [collected.request, collected.reply],
+    [/^POST \/v1\/leases\/collect \{"network":"net1","valid":\[\]\}$/, { released: [ATTACHMENT] }],
+  )
 
   const found = await with200({ leases: [LEASE] }, () => client.find(ATTACHMENT, soon()))
   t.match([found.request, found.reply?.pool], ['GET /v1/leases?network=net1&containerId=c1&ifName=eth0', 'default'])
@@ -67,11 +80,36 @@ t.test('IpamClient asks what the API has, and reads the answers', async t => {
 
 const REFUSAL = { type: 'urn:tulle:problem:pool-exhausted', title: 'x', status: 503, detail: 'pool default is full' }
 const FAILURES = [
-  { name: 'a refusal', status: 503, body: JSON.stringify(REFUSAL), want: { name: 'IpamProblem', type: 'pool-exhausted', message: 'pool default is full' } },
-  { name: 'a refusal of a newer ipamd', status: 400, body: '{"type":"urn:tulle:problem:new","title":"New"}', want: { name: 'IpamProblem', type: 'internal' } },
-  { name: 'no JSON', status: 200, body: 'hello', want: { name: 'IpamUnavailable', message: /an answer \(200\) that cannot be read/ } },
-  { name: 'another answer', status: 200, body: '{"leases":4}', want: { name: 'IpamUnavailable', message: /cannot be read: reply\.released/ } },
-  { name: 'an error of another server', status: 502, body: '<html>', want: { name: 'IpamUnavailable', message: /an answer \(502\) that cannot be read/ } },
+  {
+    name: 'a refusal',
+    status: 503,
+    body: JSON.stringify(REFUSAL),
+    want: { name: 'IpamProblem', type: 'pool-exhausted', message: 'pool default is full' },
+  },
+  {
+    name: 'a refusal of a newer ipamd',
+    status: 400,
+    body: '{"type":"urn:tulle:problem:new","title":"New"}',
+    want: { name: 'IpamProblem', type: 'internal' },
+  },
+  {
+    name: 'no JSON',
+    status: 200,
+    body: 'hello',
+    want: { name: 'IpamUnavailable', message: /an answer \(200\) that cannot be read/ },
+  },
+  {
+    name: 'another answer',
+    status: 200,
+    body: '{"leases":4}',
+    want: { name: 'IpamUnavailable', message: /cannot be read: reply\.released/ },
+  },
+  {
+    name: 'an error of another server',
+    status: 502,
+    body: '<html>',
+    want: { name: 'IpamUnavailable', message: /an answer \(502\) that cannot be read/ },
+  },
 ] as const
 for (const { name, status, body, want } of FAILURES) {
   t.test(`IpamClient tells a refusal from a daemon that cannot be used: ${name}`, async t => {

@@ -38,7 +38,10 @@ export class IpamClient implements Ipam {
 
   async release(request: ReleaseRequest, by: Deadline): Promise<boolean> {
     const body = releaseRequestToWire(request)
-    const { released } = await this.#ask({ method: 'POST', path: PATHS.release, body }, { by, parse: parseReleaseReply })
+    const { released } = await this.#ask(
+      { method: 'POST', path: PATHS.release, body },
+      { by, parse: parseReleaseReply },
+    )
     return released
   }
 
@@ -66,7 +69,9 @@ export class IpamClient implements Ipam {
       throw parseProblem(document)
     } catch (cause) {
       if (!(cause instanceof SyntaxError || cause instanceof ParseError)) throw cause
-      throw new IpamUnavailable(this.#socketPath, `an answer (${status}) that cannot be read: ${cause.message}`, { cause })
+      throw new IpamUnavailable(this.#socketPath, `an answer (${status}) that cannot be read: ${cause.message}`, {
+        cause,
+      })
     }
   }
 }

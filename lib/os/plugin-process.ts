@@ -43,7 +43,7 @@ function writeLog(text: string): void {
 /** Writes all of `text`, also to a pipe that is in non-blocking mode: that is its reader's choice, and it may be full. */
 function writeAll(fd: number, text: string, by: Deadline): void {
   const bytes = Buffer.from(text)
-  for (let written = 0; written < bytes.length; ) {
+  for (let written = 0; written < bytes.length;) {
     try {
       written += writeSync(fd, bytes, written)
     } catch (failure) {

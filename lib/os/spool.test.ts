@@ -13,7 +13,11 @@ t.test('spoolRelease() keeps an entry that ipamd can read, for root alone (R13)'
   spoolRelease(join(folder, 'ipamd.sock'), { attachment: ATTACHMENT, releasedAtUnixMs: 5 })
   const spool = join(folder, 'spool')
   t.same(readdirSync(spool), [FILE], 'nothing but the entry')
-  t.same(decodeSpoolEntry(readFileSync(join(spool, FILE), 'utf8')), { attachment: ATTACHMENT, addresses: undefined, releasedAtUnixMs: 5 })
+  t.same(decodeSpoolEntry(readFileSync(join(spool, FILE), 'utf8')), {
+    attachment: ATTACHMENT,
+    addresses: undefined,
+    releasedAtUnixMs: 5,
+  })
   t.same([statSync(spool).mode & 0o777, statSync(join(spool, FILE)).mode & 0o777], [0o700, 0o600])
 })
 
@@ -37,7 +41,10 @@ t.test('writeDurably() leaves the old text when it cannot write the new one, and
   writeFileSync(join(folder, '.file.x'), 'somebody else')
   t.throws(() => writeDurably(join(folder, 'file'), 'new', 'x'), { code: 'EEXIST' })
   t.equal(readFileSync(join(folder, 'file'), 'utf8'), 'old')
-  t.same(readdirSync(folder).filter(name => name.startsWith('.taken')), [])
+  t.same(
+    readdirSync(folder).filter(name => name.startsWith('.taken')),
+    [],
+  )
   t.throws(() => writeDurably(join(folder, 'no/such/folder'), 'new', 'x'), { code: 'ENOENT' })
 })
 

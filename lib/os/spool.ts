@@ -20,6 +20,8 @@ export function spoolRelease(socketPath: string, entry: SpoolEntry): void {
   } catch (cause) {
     if (!isErrnoException(cause)) throw cause
     const what = `Cannot keep the release of ${attachmentKeyText(entry.attachment)} in ${folder}`
-    throw new CniError(ErrorCode.io, `${what}: ${cause.message}; want a folder to write to, or an ipamd that answers`, { cause })
+    throw new CniError(ErrorCode.io, `${what}: ${cause.message}; want a folder to write to, or an ipamd that answers`, {
+      cause,
+    })
   }
 }

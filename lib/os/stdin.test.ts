@@ -37,7 +37,11 @@ t.test('readStdin() reads a file, an empty one, and nothing at all', async t => 
 
 t.test('readStdin() puts together what a pipe gives in pieces, also within a character', async t => {
   const fifo = fifoIn(t.testdir())
-  const writer = spawn('sh', ['-c', String.raw`{ printf '\303'; printf '\274'; head -c 200000 /dev/zero | tr '\0' x; } > "$0"`, fifo])
+  const writer = spawn('sh', [
+    '-c',
+    String.raw`{ printf '\303'; printf '\274'; head -c 200000 /dev/zero | tr '\0' x; } > "$0"`,
+    fifo,
+  ])
   const text = read(fifo)
   t.equal(text, `ü${'x'.repeat(200_000)}`)
   await ended(writer)
@@ -72,7 +76,10 @@ t.test('readStdin() gives up at its deadline: silence, or a trickle without end 
 })
 
 t.test('readStdin() reports what cannot be read, with code 5', async t => {
-  t.throws(() => read(t.testdir()), { code: 5, message: /^Cannot read the configuration from standard input: .*EISDIR/ })
+  t.throws(() => read(t.testdir()), {
+    code: 5,
+    message: /^Cannot read the configuration from standard input: .*EISDIR/,
+  })
 })
 
 async function ended(child: ReturnType<typeof spawn>): Promise<unknown> {

@@ -25,7 +25,7 @@ export interface StdinOptions {
  */
 export function readStdin({ addon, fd, by }: StdinOptions): string {
   const chunks: Buffer[] = []
-  for (let length = 0; ; ) {
+  for (let length = 0; ;) {
     if (!addon.waitReadable(fd, by.remainingMs())) throw failed('it did not end in time')
     const chunk = Buffer.allocUnsafe(CHUNK_BYTES)
     const read = readChunk(fd, chunk)

@@ -143,7 +143,10 @@ t.test('planAttach() routes addresses of the host explicitly and once, in the fa
   const viaHost = [parseAddress('169.254.20.10'), parseAddress('fd00:20::10'), parseAddress('169.254.20.10')]
   t.equal(
     podRoutesOf(input([IPV4], { viaHost })),
-    lines('pod:  ip route add default via 169.254.1.1 dev eth0', 'pod:  ip route add 169.254.20.10/32 via 169.254.1.1 dev eth0'),
+    lines(
+      'pod:  ip route add default via 169.254.1.1 dev eth0',
+      'pod:  ip route add 169.254.20.10/32 via 169.254.1.1 dev eth0',
+    ),
   )
 })
 

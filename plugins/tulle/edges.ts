@@ -24,7 +24,7 @@ export function executableEdges({ env, addon, log }: Surroundings): Edges {
         return openLinuxKernel(addon, { podNetnsPath, exchange: 'sync' })
       } catch (cause) {
         if (podNetnsPath === undefined || !isNativeError(cause)) throw cause
-        throw new NetnsError(podNetnsPath, { reason: cause.message, isGone: cause.code === 'ENOENT', cause })
+        throw new NetnsError(podNetnsPath, { reason: cause.message, cause })
       }
     },
     ipam: socketPath => new IpamClient(socketPath),
