@@ -22,6 +22,8 @@ export async function runTap(files: readonly string[], options: readonly string[
     process.stderr.write(`tap: ${files.length} files\n`)
     const fixed = ['run', '--jobs=2', `--reporter=${reporter}`, `--output-file=${output}`]
     const exitCode = await runLoudly([process.execPath, tap, ...fixed, ...options, ...files])
+    // The reporter ends with a control sequence and no line end; what counts the tests has a line of its own.
+    process.stdout.write('\n')
     return totalsOf(await readFile(output, 'utf8'), exitCode)
   } finally {
     await rm(folder, { recursive: true, force: true })
