@@ -1,5 +1,6 @@
 import { basename, dirname, join } from 'node:path'
 import { setFlagsFromString, startupSnapshot } from 'node:v8'
+import { main as tullectl } from '../ctl/main.ts'
 import { main as ipamd } from '../ipamd/main.ts'
 import { CniError, ErrorCode, renderCniError } from '../lib/cni/errors.ts'
 import { main as tulleIpam } from '../plugins/tulle-ipam/main.ts'
@@ -18,6 +19,7 @@ const PROGRAMS: ReadonlyMap<string, Program> = new Map([
   ['tulle-node', { main: tulle, isCni: true }],
   ['tulle-ipam', { main: tulleIpam, isCni: true }],
   ['ipamd', { main: ipamd, isCni: false }],
+  ['tullectl', { main: tullectl, isCni: false }],
 ])
 
 /**

@@ -43,7 +43,23 @@ t.test('parseConfig() fills in what is optional', async t => {
   t.same(config.pools[0], { ...config.pools[0], blockPrefixLength: { 4: 24, 6: 64 }, exclude: [], cooldownMs: 30_000 })
 })
 
+t.test('parseConfig() takes the limits of a pool and of the history', async t => {
+  const pool = { ...POOL, maxBlocks: 3, whenOnlyCooling: 'takeOldest' }
+  const config = parseConfig(JSON.stringify({ ...CONFIG, historyDays: 2, historyRows: 5000, pools: [pool] }), 'host')
+  t.match(config.pools[0], { maxBlocks: 3, whenOnlyCooling: 'takeOldest' })
+  t.same(config.history, { keepMs: 2 * 86_400_000, maxRows: 5000 })
+  const usual = parseConfig(JSON.stringify(CONFIG), 'host')
+  t.match(usual.pools[0], { maxBlocks: undefined, whenOnlyCooling: 'wait' })
+  t.same(usual.history, { keepMs: 30 * 86_400_000, maxRows: 500_000 })
+})
+
 const refused = [
+  {
+    name: 'an unknown policy',
+    config: withPool({ whenOnlyCooling: 'hope' }),
+    want: 'pools[0].whenOnlyCooling: "hope": want one of wait, takeOldest',
+  },
+  { name: 'a limit of no block', config: withPool({ maxBlocks: 0 }), want: 'pools[0].maxBlocks: 0: must be >= 1' },
   { name: 'an unknown key', config: { ...CONFIG, colour: 1 }, want: 'colour: unknown key' },
   { name: 'an unknown key of a pool', config: withPool({ prefix: 'x' }), want: 'pools[0].prefix: unknown key' },
   { name: 'a missing key', config: { socket: '/a', pools: [POOL] }, want: 'stateDir: missing' },
@@ -124,4 +140,12 @@ t.test('parseConfig() takes a block length for a family that the pool lacks', as
 t.test('config.schema.json compiles under the strict mode of ajv', async t => {
   const schema: unknown = JSON.parse(await readFile(new URL('config.schema.json', import.meta.url), 'utf8'))
   t.ok(new Ajv({ strict: true }).compile(schema as object)(CONFIG))
+})
+
+t.test('parseConfig() takes when stale leases are looked for, and has a default', async t => {
+  t.same(parseConfig(JSON.stringify(CONFIG), 'n').reconcile, { intervalMs: 60_000, graceMs: 120_000 })
+  const config = { ...CONFIG, reconcile: { intervalSeconds: 5, graceSeconds: 7 } }
+  t.same(parseConfig(JSON.stringify(config), 'n').reconcile, { intervalMs: 5000, graceMs: 7000 })
+  const never = { ...CONFIG, reconcile: { graceSeconds: 0 } }
+  t.throws(() => parseConfig(JSON.stringify(never), 'n'), /reconcile.graceSeconds: 0: /)
 })

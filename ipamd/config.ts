@@ -5,6 +5,7 @@ import { parseAddress, type Family } from '../lib/net/address.ts'
 import { ParseError } from '../lib/net/parse-error.ts'
 import { formatPrefix, hostPrefix, overlaps, parsePrefix, type Prefix } from '../lib/net/prefix.ts'
 import type { Pool } from './allocator/pool.ts'
+import type { HistoryBounds } from './lease-service.ts'
 
 /** What ipamd does, as its configuration file says. */
 export interface IpamdConfig {
@@ -13,6 +14,8 @@ export interface IpamdConfig {
   readonly nodeName: string
   /** At least one; the first is the default. */
   readonly pools: readonly Pool[]
+  readonly history: HistoryBounds
+  readonly reconcile: { readonly intervalMs: number; readonly graceMs: number }
 }
 
 /** A configuration that ipamd refuses. The message begins with the JSON path. */
@@ -25,6 +28,10 @@ const MAX_SOCKET_PATH_BYTES = 107
 
 const DEFAULT_BLOCK_PREFIX_LENGTH: Readonly<Record<Family, number>> = { 4: 24, 6: 64 }
 const DEFAULT_COOLDOWN_SECONDS = 30
+const DEFAULT_HISTORY_DAYS = 30
+const DEFAULT_HISTORY_ROWS = 500_000
+const DEFAULT_RECONCILE_SECONDS = { interval: 60, grace: 120 } as const
+const DAY_MS = 86_400_000
 
 // The shapes that the schema promises.
 interface ConfigDocument {
@@ -32,6 +39,9 @@ interface ConfigDocument {
   readonly stateDir: string
   readonly node?: string
   readonly pools: readonly PoolDocument[]
+  readonly historyDays?: number
+  readonly historyRows?: number
+  readonly reconcile?: { readonly intervalSeconds?: number; readonly graceSeconds?: number }
   readonly blockSource?: { readonly type: string }
 }
 
@@ -41,6 +51,8 @@ interface PoolDocument {
   readonly blockPrefixLength?: { readonly ipv4?: number; readonly ipv6?: number }
   readonly exclude?: readonly string[]
   readonly cooldownSeconds?: number
+  readonly maxBlocks?: number
+  readonly whenOnlyCooling?: 'wait' | 'takeOldest'
 }
 
 /**
@@ -62,7 +74,20 @@ export function parseConfig(text: string, hostName: string): IpamdConfig {
   const pools = document.pools.map((pool, index) => parsePool(pool, `pools[${index}]`))
   refuseRepeatedNames(pools)
   refuseOverlaps(pools)
-  return { socketPath: document.socket, stateDir: document.stateDir, nodeName: document.node ?? hostName, pools }
+  return {
+    socketPath: document.socket,
+    stateDir: document.stateDir,
+    nodeName: document.node ?? hostName,
+    pools,
+    history: {
+      keepMs: (document.historyDays ?? DEFAULT_HISTORY_DAYS) * DAY_MS,
+      maxRows: document.historyRows ?? DEFAULT_HISTORY_ROWS,
+    },
+    reconcile: {
+      intervalMs: (document.reconcile?.intervalSeconds ?? DEFAULT_RECONCILE_SECONDS.interval) * 1000,
+      graceMs: (document.reconcile?.graceSeconds ?? DEFAULT_RECONCILE_SECONDS.grace) * 1000,
+    },
+  }
 }
 
 function parseDocument(text: string): ConfigDocument {
@@ -88,6 +113,8 @@ function describe(document: unknown, error: ErrorObject | undefined): string {
       return `${pathText([...path, String(params['missingProperty'])])}: missing`
     case 'type':
       return `${pathText(path)}: ${shown(valueAt(document, path))}: want ${String(params['type'])}`
+    case 'enum':
+      return `${pathText(path)}: ${shown(valueAt(document, path))}: want one of ${(params['allowedValues'] as readonly string[]).join(', ')}`
     case 'pattern':
       return `${pathText(path)}: ${shown(valueAt(document, path))}: want text that matches ${String(params['pattern'])}`
     default:
@@ -132,6 +159,8 @@ function parsePool(document: PoolDocument, path: string): Pool {
     },
     exclude,
     cooldownMs: (document.cooldownSeconds ?? DEFAULT_COOLDOWN_SECONDS) * 1000,
+    maxBlocks: document.maxBlocks,
+    whenOnlyCooling: document.whenOnlyCooling ?? 'wait',
   }
 }
 

@@ -8,6 +8,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { connect, createServer } from 'node:net'
@@ -69,6 +70,8 @@ function rig(t: Test, pool: object = {}): Rig {
         tryLock: fd => addon.tryLock(fd),
         peerCredentials: fd => addon.peerCredentials(fd),
         onBlockTaken: async () => {},
+        onBlockReturned: async () => {},
+        readMarks: async () => [],
         ...edges,
       })
       daemons.push(daemon)
@@ -186,6 +189,7 @@ t.test('a used-up pool is refused with its name and counts, also by the status (
     family: 4,
     leased: 1,
     cooling: 0,
+    reserved: 0,
     capacity: '1',
   })
   await post(socket, '/v1/leases/release', { attachment: attachment('a') })
@@ -227,6 +231,11 @@ t.test('GET /v1/pools reports blocks and counts', async t => {
         cooling: 0,
         // 256 blocks of 253, without 127 (the broadcast address of the first block is never leased anyway).
         capacity: String(256 * 253 - 127),
+        families: [
+          { family: 4, leased: 1, cooling: 0, capacity: String(256 * 253 - 127) },
+          // Of each /64 all but the first two.
+          { family: 6, leased: 1, cooling: 0, capacity: String(256n * (2n ** 64n - 2n)) },
+        ],
       },
     ],
   })
@@ -400,6 +409,8 @@ function edgesThatFail(log: string[]): DaemonEdges {
     tryLock: unwanted,
     peerCredentials: unwanted,
     onBlockTaken: unwanted,
+    readMarks: unwanted,
+    onBlockReturned: unwanted,
   }
 }
 
@@ -617,5 +628,29 @@ t.test(
     await daemon.close()
     t.ok(performance.now() - startedAtMs < 1000, `${performance.now() - startedAtMs} ms`)
     t.equal(await waits, 'broken off')
+  },
+)
+
+t.test(
+  'the spool is replayed in batches, and what killed writers left behind for an hour is removed (R13)',
+  async t => {
+    const { folder, socket, start, log } = rig(t)
+    const spool = join(folder, 'run', 'spool')
+    mkdirSync(spool, { recursive: true, mode: 0o700 })
+    const names = Array.from({ length: 600 }, (_, index) => spoolFileName(attachment(`c${index}`)))
+    for (const [index, name] of names.entries()) {
+      writeFileSync(join(spool, name), encodeSpoolEntry({ attachment: attachment(`c${index}`), releasedAtUnixMs: 1 }))
+    }
+    const stale = `.${names[0]}.1699990000000`
+    const fresh = `.${names[1]}.1700000000000`
+    for (const name of [stale, fresh, '.somebody-elses']) writeFileSync(join(spool, name), 'half')
+    const nowUnixSeconds = 1_700_000_000
+    utimesSync(join(spool, stale), nowUnixSeconds - 3601, nowUnixSeconds - 3601)
+    utimesSync(join(spool, fresh), nowUnixSeconds - 3599, nowUnixSeconds - 3599)
+    utimesSync(join(spool, '.somebody-elses'), 0, 0)
+    await start()
+    t.same(readdirSync(spool).toSorted(), ['.somebody-elses', fresh].toSorted())
+    t.equal(log.filter(line => line.includes('half-written spool entry removed')).length, 1)
+    t.equal((await send(socket, { path: '/healthz' })).status, 200)
   },
 )

@@ -2,16 +2,29 @@ import type { Server } from 'node:http'
 import { dirname, join } from 'node:path'
 import { SPOOL_DIR_NAME } from '../lib/ipam/spool-entry.ts'
 import type { Prefix } from '../lib/net/prefix.ts'
-import type { Deadline } from '../lib/time/deadline.ts'
+import { Deadline } from '../lib/time/deadline.ts'
+import { Condition } from './api/condition.ts'
+import { EventStreams } from './api/event-streams.ts'
+import { Metrics } from './api/metrics.ts'
 import { createApi } from './api/server.ts'
+import { WatchedStore } from './api/watched-store.ts'
 import type { IpamdConfig } from './config.ts'
 import { preparePrivateFolder } from './folders.ts'
+import { keepHouse } from './housekeeping.ts'
 import { LeaseService } from './lease-service.ts'
 import { takeLock } from './lock-file.ts'
 import type { Log } from './log.ts'
-import { listenOnSocket } from './socket-file.ts'
+import { listenOnInherited, listenOnSocket } from './socket-file.ts'
+import type { NodeEdges } from './reconcile/node-edges.ts'
+import { reconcileNowAndThen } from './reconcile/reconcile-now-and-then.ts'
+import { Reconciler } from './reconcile/reconciler.ts'
+import { storeView } from './reconcile/store-view.ts'
 import { Spool } from './spool.ts'
 import type { BootFacts } from './store/boot-facts.ts'
+import { readOrigin } from './store/read-origins.ts'
+import { StoreReader } from './store/store-reader.ts'
+import type { LeaseMark } from './store/lease-mark.ts'
+import { restoreStore } from './store/restore-store.ts'
 import { SqliteStore } from './store/store.ts'
 
 /** What the daemon needs of the machine. */
@@ -33,6 +46,17 @@ export interface DaemonEdges {
    * first address of it is answered. It must be idempotent and keep the deadline. When it rejects, nothing is answered.
    */
   readonly onBlockTaken: (block: Prefix, by: Deadline) => Promise<void>
+  /** Which attachments have addresses as the kernel sees it: what a lost store is made from. */
+  readonly readMarks: (by: Deadline) => Promise<readonly LeaseMark[]>
+  /**
+   * Called after a block was given back, and again when it rejects. It must be idempotent and keep the deadline. The block is
+   * not announced again before it has ended.
+   */
+  readonly onBlockReturned: (block: Prefix, by: Deadline) => Promise<void>
+  /** What stale leases are looked for in. Absent: nobody looks, and no lease is freed unasked. */
+  readonly node?: NodeEdges
+  /** A Unix socket that already listens, from systemd: it is used in place of a new one, and stays when the daemon stops. */
+  readonly inheritedSocket?: number | undefined
 }
 
 /** A daemon that listens. */
@@ -41,7 +65,10 @@ export interface Daemon {
   close(): Promise<void>
 }
 
+/** For the kernel to name its links and routes when the store is lost. */
+const RESTORE_TIMEOUT_MS = 10_000
 const REPLAY_INTERVAL_MS = 30_000
+const HOUSEKEEPING_INTERVAL_MS = 10_000
 /** How long requests that are running may take when the daemon stops. */
 const DRAIN_MS = 600
 
@@ -61,34 +88,68 @@ export async function start(config: IpamdConfig, edges: DaemonEdges): Promise<Da
   opened.defer(() => stateLock.release())
   const socketLock = takeLock(`${socketPath}.lock`, { what: `socket ${socketPath}`, pid, tryLock })
   opened.defer(() => socketLock.release())
-  const store = new SqliteStore(join(stateDir, 'ipam.db'), edges.boot)
-  opened.defer(() => store.close())
+  const storePath = join(stateDir, 'ipam.db')
+  await restoreStore(storePath, { pools: config.pools, edges, by: Deadline.in(RESTORE_TIMEOUT_MS) })
+  const durable = new SqliteStore(storePath, edges.boot)
+  opened.defer(() => durable.close())
+  const reader = new StoreReader(storePath)
+  opened.defer(() => reader.close())
+  const metrics = new Metrics()
+  const streams = new EventStreams(reader, { metrics, log })
+  const store = new WatchedStore(durable, { metrics, uptimeMs: edges.uptimeMs, onCommit: () => streams.announce() })
 
   const service = new LeaseService(config.pools, {
     store,
     nowUnixMs: edges.nowUnixMs,
     uptimeMs: edges.uptimeMs,
     onBlockTaken: edges.onBlockTaken,
+    onBlockReturned: edges.onBlockReturned,
+    origins: { boot: edges.boot, read: attachment => readOrigin(reader, attachment) },
   })
   // What waits for a commit gets it before the store is closed.
   opened.defer(() => service.flush())
   await service.announceBlocks()
-  const spool = new Spool(spoolFolder, { service, log })
+  const spool = new Spool(spoolFolder, { service, log, nowUnixMs: edges.nowUnixMs })
   // What it can't do now stays, and must not keep the daemon from serving: a lease is safe from its own entry in any case.
   await replay(spool, log)
+  await keepHouse(service, { history: config.history, log })
 
   const peers = { peerCredentials: edges.peerCredentials, ownUid: edges.uid }
-  const server = createApi({ service, spool }, { peers, log })
+  const condition = new Condition({ store, storePath, spoolFolder, nowUnixMs: edges.nowUnixMs })
+  const reconciler = edges.node && reconcilerOf({ service, reader, node: edges.node }, { config, edges })
+  const server = createApi({ service, spool, reader, metrics, streams, condition, reconciler }, { peers, log })
   opened.defer(() => stopServing(server))
-  await listenOnSocket(server, socketPath)
+  opened.defer(() => streams.close())
+  if (edges.inheritedSocket === undefined) await listenOnSocket(server, socketPath)
+  else await listenOnInherited(server, { fd: edges.inheritedSocket, path: socketPath })
   // A connection that can't be accepted is its caller's loss, not the end of the daemon.
   server.on('error', cause => log.error('accepting a connection failed', { error: cause }))
+  if (reconciler !== undefined) {
+    const reconciling = reconcileNowAndThen(reconciler, { intervalMs: config.reconcile.intervalMs, log })
+    opened.defer(() => reconciling.stop())
+  }
   const timer = setInterval(() => void replay(spool, log), REPLAY_INTERVAL_MS)
   timer.unref()
   opened.defer(() => clearInterval(timer))
+  const housekeeping = setInterval(
+    () => void keepHouse(service, { history: config.history, log }),
+    HOUSEKEEPING_INTERVAL_MS,
+  )
+  housekeeping.unref()
+  opened.defer(() => clearInterval(housekeeping))
 
   const everything = opened.move()
   return { close: () => everything.disposeAsync() }
+}
+
+function reconcilerOf(
+  { service, reader, node }: { readonly service: LeaseService; readonly reader: StoreReader; readonly node: NodeEdges },
+  { config, edges }: { readonly config: IpamdConfig; readonly edges: DaemonEdges },
+): Reconciler {
+  const { boot, onBlockTaken, onBlockReturned, uptimeMs, log } = edges
+  const store = storeView(reader)
+  const { graceMs } = config.reconcile
+  return new Reconciler({ graceMs }, { service, store, node, boot, onBlockTaken, onBlockReturned, uptimeMs, log })
 }
 
 async function replay(spool: Spool, log: Log): Promise<void> {

@@ -1,5 +1,6 @@
 import t from 'tap'
-import { parsePrefix } from '../lib/net/prefix.ts'
+import { parseAddress } from '../lib/net/address.ts'
+import { formatPrefix, parsePrefix } from '../lib/net/prefix.ts'
 import type { Pool } from './allocator/pool.ts'
 import { LeaseService } from './lease-service.ts'
 import { StoreError } from './store/store-error.ts'
@@ -33,13 +34,23 @@ class WatchedStore implements Store {
     if (this.isBroken) throw new StoreError('Cannot write lease store x: disk full')
   }
 
+  trimEvents(bounds: Parameters<Store['trimEvents']>[0]): void {
+    this.#real.trimEvents(bounds)
+  }
+
   close(): void {
     this.#real.close()
   }
 }
 
 function serviceOn(store: Store): LeaseService {
-  return new LeaseService([POOL], { store, nowUnixMs: () => 1000, uptimeMs: () => 0, onBlockTaken: async () => {} })
+  const edges = {
+    nowUnixMs: () => 1000,
+    uptimeMs: () => 0,
+    onBlockTaken: async () => {},
+    onBlockReturned: async () => {},
+  }
+  return new LeaseService([POOL], { store, ...edges })
 }
 
 function ask(containerId: string) {
@@ -111,6 +122,7 @@ for (const { name, stepMs } of [
       nowUnixMs: () => 1_700_000_000_000 + clock.setByMs + clock.uptimeMs,
       uptimeMs: () => clock.uptimeMs,
       onBlockTaken: async () => {},
+      onBlockReturned: async () => {},
     })
     await service.allocate(ask('a'))
     await service.release(ask('a'), 'del')
@@ -123,3 +135,99 @@ for (const { name, stepMs } of [
     t.equal((await service.allocate(ask('b'))).isNew, true)
   })
 }
+
+/** A service of four blocks with one address each, whose clock and whose edges the test moves. */
+function serviceWithBlocks(onBlockReturned: () => Promise<void>) {
+  const calls: string[] = []
+  const clock = { ms: 0 }
+  const pool: Pool = { ...POOL, prefixes: [parsePrefix('10.0.0.0/28')], blockPrefixLength: { 4: 30, 6: 64 } }
+  const service = new LeaseService([pool], {
+    store: new WatchedStore(),
+    nowUnixMs: () => 1_700_000_000_000 + clock.ms,
+    uptimeMs: () => clock.ms,
+    onBlockTaken: async block => void calls.push(`taken ${formatPrefix(block)}`),
+    onBlockReturned: async block => {
+      calls.push(`returned ${formatPrefix(block)}`)
+      await onBlockReturned()
+      calls.push(`gone ${formatPrefix(block)}`)
+    },
+  })
+  return { service, calls }
+}
+
+t.test('giveBackBlocks() tells the edge, and the block is not announced again before that has ended (R29)', async t => {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const { service, calls } = serviceWithBlocks(() => promise)
+  for (const id of ['a', 'b']) await service.allocate(ask(id))
+  await service.release(ask('b'), 'del')
+  for (const id of ['c', 'd']) await service.allocate(ask(id))
+  await service.release(ask('d'), 'del')
+  await service.release(ask('c'), 'del')
+  calls.length = 0
+  const returning = service.giveBackBlocks()
+  await service.find({})
+  const again = service.allocate({ ...ask('e'), addresses: [parseAddress('10.0.0.10')] })
+  await service.find({})
+  t.same(calls, ['returned 10.0.0.8/30'])
+  resolve()
+  await Promise.all([returning, again])
+  t.same(calls, ['returned 10.0.0.8/30', 'gone 10.0.0.8/30', 'taken 10.0.0.8/30'])
+})
+
+t.test('giveBackBlocks() calls the edge again after a failure, unless the node has the block again', async t => {
+  const edge = { fails: true }
+  const { service, calls } = serviceWithBlocks(async () => {
+    if (edge.fails) throw new Error('no route')
+  })
+  for (const id of ['a', 'b', 'c']) await service.allocate(ask(id))
+  for (const id of ['b', 'c']) await service.release(ask(id), 'del')
+  calls.length = 0
+  await t.rejects(service.giveBackBlocks(), { message: 'no route' })
+  await t.rejects(service.giveBackBlocks(), { message: 'no route' })
+  t.same(calls, ['returned 10.0.0.8/30', 'returned 10.0.0.8/30'])
+  await service.allocate({ ...ask('c'), addresses: [parseAddress('10.0.0.10')] })
+  t.same(await service.giveBackBlocks(), [])
+  t.same(calls.slice(2), ['taken 10.0.0.8/30'], 'not taken away from under the lease')
+})
+
+t.test('reserve() and unreserve() are durable, and refuse in words', async t => {
+  const store = new WatchedStore()
+  const service = serviceOn(store)
+  const address = parseAddress('10.0.0.9')
+  await service.reserve({ address, owner: 'ns/db' })
+  const restarted = serviceOn(store)
+  t.match(await restarted.reservations(), [{ owner: 'ns/db', pool: 'p' }])
+  await t.rejects(restarted.reserve({ address, owner: 'x' }), {
+    type: 'address-unavailable',
+    message: 'address 10.0.0.9: reserved for "ns/db"',
+  })
+  await t.rejects(restarted.reserve({ address: parseAddress('10.0.0.1'), owner: 'x' }), {
+    type: 'bad-address',
+    message: 'address 10.0.0.1: gateway in block 10.0.0.0/24, never leased',
+  })
+  await t.rejects(restarted.allocate({ ...ask('a'), addresses: [parseAddress('10.9.0.1')] }), {
+    type: 'bad-address',
+    message: 'address 10.9.0.1: want an address of pool "p", 10.0.0.0/24',
+  })
+  await restarted.allocate({ ...ask('a'), addresses: [parseAddress('10.0.0.2')] })
+  await t.rejects(restarted.allocate({ ...ask('b'), addresses: [parseAddress('10.0.0.2')] }), {
+    message: /^address 10\.0\.0\.2: leased by net\/a\/eth0$/,
+  })
+  t.equal(await restarted.unreserve(address), true)
+  t.equal(await restarted.unreserve(address), false)
+})
+
+t.test('allocate() names maxBlocks when the node has as many blocks', async t => {
+  const pool: Pool = { ...POOL, blockPrefixLength: { 4: 30, 6: 64 }, maxBlocks: 1 }
+  const edges = {
+    nowUnixMs: () => 1000,
+    uptimeMs: () => 0,
+    onBlockTaken: async () => {},
+    onBlockReturned: async () => {},
+  }
+  const service = new LeaseService([pool], { store: new WatchedStore(), ...edges })
+  await service.allocate(ask('a'))
+  const want = /: 1 leased, 0 cooling down, 64 in all, the node has as many blocks as maxBlocks allows, 1$/
+  await t.rejects(service.allocate(ask('b')), { message: want })
+  await t.rejects(service.checkReady(undefined), { message: want }, 'the status says so')
+})

@@ -1,3 +1,4 @@
+import { attachmentKeyText, type AttachmentKey } from '../lib/ipam/attachment.ts'
 import { IpamProblem } from '../lib/ipam/errors.ts'
 import type { Lease } from '../lib/ipam/lease.ts'
 import type {
@@ -9,15 +10,21 @@ import type {
   PoolReport,
   ReleaseRequest,
 } from '../lib/ipam/protocol.ts'
+import type { Address } from '../lib/net/address.ts'
 import { formatPrefix, type Prefix } from '../lib/net/prefix.ts'
 import { Deadline } from '../lib/time/deadline.ts'
 import { allocate, refusalOf } from './allocator/allocate.ts'
 import type { LeaseEvent, ReleaseReason } from './allocator/events.ts'
+import { giveBack } from './allocator/give-back.ts'
 import type { Pool } from './allocator/pool.ts'
 import { collect, findLeases, release, type Release } from './allocator/release.ts'
 import { reportPools } from './allocator/report.ts'
+import type { Reservation } from './allocator/reservation.ts'
+import { listReservations, reserve, unreserve, type ReserveRequest } from './allocator/reserve.ts'
 import { evolve, followClock, restoreState, type State } from './allocator/state.ts'
-import { problemOf, storeFailed } from './problems.ts'
+import { addressProblem, inNoPool, problemOf, storeFailed } from './problems.ts'
+import type { BootFacts } from './store/boot-facts.ts'
+import { isSameBoot, viaOf, type LeaseOrigin } from './store/lease-origin.ts'
 import { StoreError } from './store/store-error.ts'
 import type { Store } from './store/store.ts'
 
@@ -33,6 +40,20 @@ export interface LeaseServiceEdges {
    * keeps the deadline.
    */
   readonly onBlockTaken: (block: Prefix, by: Deadline) => Promise<void>
+  /**
+   * Called after a block was given back, and again after a failure: it must be idempotent. It keeps the deadline. The block is
+   * not taken again before it has ended.
+   */
+  readonly onBlockReturned: (block: Prefix, by: Deadline) => Promise<void>
+  /** Absent in a daemon that never looks for stale leases. */
+  readonly origins?: LeaseOrigins
+}
+
+/** What is durable about where leases come from. */
+export interface LeaseOrigins {
+  readonly boot: BootFacts
+  /** Undefined when the attachment has no durable lease. @throws {StoreError} */
+  readonly read: (attachment: AttachmentKey) => LeaseOrigin | undefined
 }
 
 /** What one request asks of the state. */
@@ -48,6 +69,19 @@ interface Command {
     nowUnixMs: number,
   ) => { readonly events: readonly LeaseEvent[]; readonly answer: () => void }
   readonly reject: (reason: Error) => void
+}
+
+/** How much of the history is kept. */
+export interface HistoryBounds {
+  readonly keepMs: number
+  readonly maxRows: number
+}
+
+/** A block that was given back. */
+interface LeftBlock {
+  readonly prefix: Prefix
+  /** The call of onBlockReturned that runs, or ran last. */
+  attempt: Promise<void> | undefined
 }
 
 // Well below the time after which the server closes a connection on which nothing moves: the caller must get the reason.
@@ -69,6 +103,8 @@ export class LeaseService {
   #storeHasFailed = false
   #queue: Command[] = []
   readonly #blocks = new Map<string, Promise<void>>()
+  /** Blocks that were given back, until onBlockReturned has succeeded. */
+  readonly #left = new Map<string, LeftBlock>()
 
   /** @throws {StoreError} when the store can't be read. */
   constructor(pools: readonly Pool[], edges: LeaseServiceEdges) {
@@ -82,14 +118,14 @@ export class LeaseService {
     const reply = await this.#execute<AllocateReply>((state, nowUnixMs) => {
       // Here and not earlier: the request may have waited for another one's commit.
       refuseLate(request, nowUnixMs)
-      const allocation = allocate(state, request, nowUnixMs)
+      const asked = { ...request, via: this.#via(request) }
+      const allocation = allocate(state, asked, nowUnixMs)
       switch (allocation.kind) {
         case 'leased':
           return { reply: { lease: allocation.lease, isNew: true }, events: allocation.events }
         case 'already-leased':
-          return { reply: { lease: allocation.lease, isNew: false }, events: [] }
-        case 'unknown-pool':
-        case 'pool-exhausted':
+          return { reply: { lease: allocation.lease, isNew: false }, events: this.#renewal(allocation.lease, asked) }
+        default:
           throw problemOf(allocation, nowUnixMs)
       }
     })
@@ -115,6 +151,23 @@ export class LeaseService {
     })
   }
 
+  /** The very lease that the attachment holds, for releaseStale(). @throws {IpamProblem} */
+  holds(attachment: AttachmentKey): Promise<Lease | undefined> {
+    return this.#execute(state => ({ reply: state.leases.get(attachmentKeyText(attachment)), events: [] }))
+  }
+
+  /**
+   * Ends this very lease, for the reason that `detail` gives. Resolves to false when it has ended, or was asked for again, since
+   * holds() gave it (checklist R6). @throws {IpamProblem}
+   */
+  releaseStale(lease: Lease, detail: string): Promise<boolean> {
+    return this.#execute((state, nowUnixMs) => {
+      // Every change of a lease makes another object of it.
+      if (state.leases.get(attachmentKeyText(lease.attachment)) !== lease) return { reply: false, events: [] }
+      return { reply: true, events: [{ type: 'released', lease, atUnixMs: nowUnixMs, reason: 'reconcile', detail }] }
+    })
+  }
+
   /** The leases that match. @throws {IpamProblem} */
   find(filter: LeaseFilter): Promise<readonly Lease[]> {
     return this.#execute(state => ({ reply: findLeases(state, filter), events: [] }))
@@ -123,6 +176,57 @@ export class LeaseService {
   /** @throws {IpamProblem} */
   pools(): Promise<readonly PoolReport[]> {
     return this.#execute((state, nowUnixMs) => ({ reply: reportPools(state, nowUnixMs), events: [] }))
+  }
+
+  /** Sets an address aside for an owner. @throws {IpamProblem} when no pool leases it, or another owner has it. */
+  reserve(request: ReserveRequest): Promise<Reservation> {
+    return this.#execute((state, nowUnixMs) => {
+      const decision = reserve(state, request, nowUnixMs)
+      switch (decision.kind) {
+        case 'reserved':
+          return { reply: decision.reservation, events: decision.events }
+        case 'in-no-pool':
+          throw inNoPool(decision.address, decision.known)
+        case 'address-refused':
+          throw addressProblem(decision, nowUnixMs)
+      }
+    })
+  }
+
+  /** Resolves to false when the address is not reserved. @throws {IpamProblem} */
+  unreserve(address: Address): Promise<boolean> {
+    return this.#execute((state, nowUnixMs) => {
+      const events = unreserve(state, address, nowUnixMs)
+      return { reply: events.length > 0, events }
+    })
+  }
+
+  /** @throws {IpamProblem} */
+  reservations(): Promise<readonly Reservation[]> {
+    return this.#execute(state => ({ reply: listReservations(state), events: [] }))
+  }
+
+  /**
+   * Gives back the blocks that are not needed, some of them, and resolves to them. To be called now and then.
+   *
+   * @throws {IpamProblem} when the store fails. @throws the first failure of onBlockReturned; the next call tries it again.
+   */
+  async giveBackBlocks(): Promise<readonly Prefix[]> {
+    const returned = await this.#execute((state, nowUnixMs) => {
+      const events = giveBack(state, nowUnixMs)
+      return { reply: events.map(event => event.prefix), events }
+    })
+    for (const prefix of returned) {
+      this.#blocks.delete(formatPrefix(prefix))
+      this.#left.set(formatPrefix(prefix), { prefix, attempt: undefined })
+    }
+    await Promise.all([...this.#left.values()].map(left => this.#leave(left)))
+    return returned
+  }
+
+  /** Forgets what happened too long ago, some of it. To be called now and then. @throws {StoreError} */
+  trimHistory({ keepMs, maxRows }: HistoryBounds): void {
+    this.#edges.store.trimEvents({ beforeUnixMs: this.#edges.nowUnixMs() - keepMs, maxRows })
   }
 
   /** Resolves when a new attachment would get a lease now. @throws {IpamProblem} that says why it would not. */
@@ -154,6 +258,20 @@ export class LeaseService {
       const problem = asProblem(cause)
       for (const { reject } of batch) reject(problem)
     }
+  }
+
+  #via(request: AllocateRequest): AllocateRequest['via'] {
+    const { origins } = this.#edges
+    return origins === undefined ? request.via : viaOf(request, origins.boot)
+  }
+
+  /** A lease that is asked for again is of this boot and of who asks: else it would look stale while a pod lives on it. */
+  #renewal(lease: Lease, { via }: Pick<AllocateRequest, 'via'>): readonly LeaseEvent[] {
+    const { origins } = this.#edges
+    const origin = origins?.read(lease.attachment)
+    if (origins === undefined || origin === undefined) return []
+    if (isSameBoot(origin.boot, origins.boot) && origin.via === via) return []
+    return [{ type: 'renewed', lease, via }]
   }
 
   #execute<Reply>(decide: Decide<Reply>): Promise<Reply> {
@@ -226,11 +344,28 @@ export class LeaseService {
     }
   }
 
+  #leave(left: LeftBlock): Promise<void> {
+    const key = formatPrefix(left.prefix)
+    left.attempt = this.#edges.onBlockReturned(left.prefix, Deadline.in(BLOCK_TIMEOUT_MS)).then(() => {
+      if (this.#left.get(key) === left) this.#left.delete(key)
+    })
+    return left.attempt
+  }
+
+  /** Ends the leaving of a block that the node has again. */
+  async #stay(key: string): Promise<void> {
+    const attempt = this.#left.get(key)?.attempt
+    this.#left.delete(key)
+    // How it ended does not matter: onBlockTaken comes after it, and makes the block ready from whatever is there.
+    await attempt?.catch(() => {})
+  }
+
   #whenBlockIsReady(block: Prefix): Promise<void> {
     const key = formatPrefix(block)
     const known = this.#blocks.get(key)
     if (known !== undefined) return known
-    const ready = this.#edges.onBlockTaken(block, Deadline.in(BLOCK_TIMEOUT_MS)).catch((cause: unknown) => {
+    const taken = this.#stay(key).then(() => this.#edges.onBlockTaken(block, Deadline.in(BLOCK_TIMEOUT_MS)))
+    const ready = taken.catch((cause: unknown) => {
       // Forgotten, so that the next request for the block tries again. The lease stays: its owner asks again or lets go.
       this.#blocks.delete(key)
       throw new IpamProblem('busy', `block ${key} is not ready: ${(cause as Error).message}`, { cause })

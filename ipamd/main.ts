@@ -1,13 +1,17 @@
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
+import { DEFAULT_SOCKET_PATH } from '../lib/cni/tulle-configuration.ts'
 import { loadAddon } from '../native/addon.ts'
 import packageJson from '../package.json' with { type: 'json' }
-import { addBlockRoute } from './block-route.ts'
+import { addBlockRoute, deleteBlockRoute } from './block-route.ts'
 import { parseCommandLine, USAGE } from './command-line.ts'
 import { parseConfig } from './config.ts'
 import { start, type Daemon } from './daemon.ts'
+import { inheritedSocket } from './inherited-socket.ts'
 import { jsonLog, type Log } from './log.ts'
+import { linuxNode } from './reconcile/linux-node.ts'
 import { readBootFacts } from './read-boot-facts.ts'
+import { readLeaseMarks } from './read-lease-marks.ts'
 
 /**
  * Runs ipamd: resolves when it serves, or when it has failed. After SIGTERM or SIGINT the process ends by itself, in less
@@ -48,6 +52,10 @@ async function serve(configPath: string, addonPath: string): Promise<void> {
       uptimeMs: () => performance.now(),
       boot: readBootFacts(),
       onBlockTaken: addBlockRoute(addon, log),
+      readMarks: readLeaseMarks(addon),
+      onBlockReturned: deleteBlockRoute(addon, log),
+      node: linuxNode(addon, DEFAULT_SOCKET_PATH),
+      inheritedSocket: inheritedSocket(process.env, process.pid),
     })
     stopOnSignal(daemon, log)
     log.info('ready', { socket: config.socketPath, stateDir: config.stateDir, node: config.nodeName, pid: process.pid })

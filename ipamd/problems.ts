@@ -1,24 +1,88 @@
 import { IpamProblem } from '../lib/ipam/errors.ts'
+import { formatAddress, type Address } from '../lib/net/address.ts'
+import { formatPrefix } from '../lib/net/prefix.ts'
 import type { PoolExhausted, Refusal } from './allocator/allocate.ts'
+import type { AddressRefused } from './allocator/exact.ts'
 import type { StoreError } from './store/store-error.ts'
 
 /** The problem that tells the caller why nothing was leased. */
 export function problemOf(refusal: Refusal, nowUnixMs: number): IpamProblem {
-  if (refusal.kind === 'pool-exhausted') return exhaustedProblem(refusal, nowUnixMs)
-  const { pool, known } = refusal
-  return new IpamProblem('unknown-pool', `no pool ${JSON.stringify(pool)}: want one of ${known.join(', ')}`, {
-    members: { pool },
-  })
+  switch (refusal.kind) {
+    case 'pool-exhausted':
+      return exhaustedProblem(refusal, nowUnixMs)
+    case 'address-refused':
+      return addressProblem(refusal, nowUnixMs)
+    case 'other-lease': {
+      const held = refusal.lease.addresses.map(({ address }) => formatAddress(address)).join(', ')
+      const wanted = formatAddress(refusal.wanted)
+      return new IpamProblem('other-lease', `the attachment holds ${held}, wanted ${wanted}: release it first`)
+    }
+    case 'unknown-pool':
+      return new IpamProblem(
+        'unknown-pool',
+        `no pool ${JSON.stringify(refusal.pool)}: want one of ${refusal.known.join(', ')}`,
+        { members: { pool: refusal.pool } },
+      )
+  }
 }
 
 function exhaustedProblem(refusal: PoolExhausted, nowUnixMs: number): IpamProblem {
-  const { pool, family, leased, cooling, capacity, nextFreeAtUnixMs } = refusal
-  const parts = [`${leased} leased`, `${cooling} cooling down`, `${capacity} in all`]
-  if (nextFreeAtUnixMs !== undefined) {
-    parts.push(`the next is free in ${Math.max(0, Math.ceil((nextFreeAtUnixMs - nowUnixMs) / 1000))} s`)
-  }
+  const { pool, family, leased, cooling, reserved, capacity, nextFreeAtUnixMs, blockLimit } = refusal
+  const parts = [`${leased} leased`, `${cooling} cooling down`]
+  if (reserved > 0) parts.push(`${reserved} reserved`)
+  parts.push(`${capacity} in all`)
+  if (blockLimit !== undefined) parts.push(`the node has as many blocks as maxBlocks allows, ${blockLimit}`)
+  if (nextFreeAtUnixMs !== undefined) parts.push(`the next is free ${inSeconds(nextFreeAtUnixMs, nowUnixMs)}`)
   return new IpamProblem('pool-exhausted', `pool "${pool}" has no free IPv${family} address: ${parts.join(', ')}`, {
-    members: { pool, family, leased, cooling, capacity: capacity.toString() },
+    members: { pool, family, leased, cooling, reserved, capacity: capacity.toString() },
+  })
+}
+
+/** The problem that tells why a certain address is not leased or reserved. */
+export function addressProblem(refusal: AddressRefused, nowUnixMs: number): IpamProblem {
+  const members = { address: formatAddress(refusal.address) }
+  const because = `address ${members.address}: ${reasonOf(refusal, nowUnixMs)}`
+  switch (refusal.why) {
+    case 'outside':
+    case 'never-leased':
+      return new IpamProblem('bad-address', because, { members })
+    case 'cooling':
+      return new IpamProblem('address-cooling', because, { members })
+    default:
+      return new IpamProblem('address-unavailable', because, { members })
+  }
+}
+
+function reasonOf(refusal: AddressRefused, nowUnixMs: number): string {
+  switch (refusal.why) {
+    case 'outside':
+      return `want an address of pool "${refusal.pool.name}", ${refusal.pool.prefixes.map(formatPrefix).join(', ')}`
+    case 'never-leased':
+      return `${refusal.role} in block ${formatPrefix(refusal.block)}, never leased`
+    case 'leased':
+      return `leased by ${refusal.holder}`
+    case 'reserved':
+      return `reserved for ${JSON.stringify(refusal.owner)}`
+    case 'kept':
+      return `kept for ${JSON.stringify(refusal.owner)}, free ${inSeconds(refusal.untilUnixMs, nowUnixMs)}`
+    case 'cooling':
+      return `released a short time ago, free ${inSeconds(refusal.untilUnixMs, nowUnixMs)}: try again then`
+    case 'block-in-the-way':
+      return `its block ${formatPrefix(refusal.block)} overlaps ${formatPrefix(refusal.other)}, which the node has`
+    case 'block-limit':
+      return `its block ${formatPrefix(refusal.block)} would be one more than maxBlocks allows, ${refusal.limit}`
+  }
+}
+
+function inSeconds(unixMs: number, nowUnixMs: number): string {
+  return `in ${Math.max(0, Math.ceil((unixMs - nowUnixMs) / 1000))} s`
+}
+
+/** The problem that tells why an address that no pool has is not reserved. */
+export function inNoPool(address: Address, known: readonly string[]): IpamProblem {
+  const text = formatAddress(address)
+  return new IpamProblem('bad-address', `address ${text}: want an address of a pool: ${known.join(', ')}`, {
+    members: { address: text },
   })
 }
 

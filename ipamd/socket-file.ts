@@ -1,4 +1,4 @@
-import { chmodSync, lstatSync, unlinkSync } from 'node:fs'
+import { chmodSync, fstatSync, lstatSync, readFileSync, unlinkSync } from 'node:fs'
 import { connect, type Server } from 'node:net'
 
 const PROBE_TIMEOUT_MS = 1000
@@ -20,6 +20,46 @@ export async function listenOnSocket(server: Server, path: string): Promise<void
     })
   })
   chmodSync(path, 0o600)
+}
+
+/**
+ * Takes over a Unix socket that listens already: whoever made it keeps it when the daemon stops, and callers that come
+ * meanwhile wait. It gets mode 0600, as our own.
+ *
+ * @throws {Error} naming the descriptor, when it is no such socket, or has another path than the plugins will look for.
+ */
+export async function listenOnInherited(
+  server: Server,
+  { fd, path }: { readonly fd: number; readonly path: string },
+): Promise<void> {
+  if (!fstatSync(fd).isSocket()) throw new Error(`Cannot listen on descriptor ${fd}: it is no socket`)
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ fd }, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+  // A Unix socket that was handed over has no address here.
+  if (server.address() !== null && typeof server.address() === 'object') {
+    throw new Error(`Cannot listen on descriptor ${fd}: it is a network socket, want a Unix socket`)
+  }
+  const bound = boundPath(fd)
+  if (bound !== undefined && bound !== path) {
+    throw new Error(`Cannot listen on descriptor ${fd}: it is the socket ${bound}, want ${path} as configured`)
+  }
+  chmodSync(path, 0o600)
+}
+
+/**
+ * Where a Unix socket was bound, which Node does not tell. Undefined when that can't be seen: the list has the sockets of our
+ * own network namespace only (proc_net(5)).
+ */
+function boundPath(fd: number): string | undefined {
+  const inode = String(fstatSync(fd).ino)
+  const lines = readFileSync('/proc/self/net/unix', 'utf8').split('\n')
+  const columns = lines.map(line => line.trim().split(/ +/)).find(each => each[6] === inode)
+  return columns === undefined ? undefined : columns.slice(7).join(' ')
 }
 
 async function removeStaleSocket(path: string): Promise<void> {

@@ -8,6 +8,7 @@ import {
   readdirSync,
   readSync,
   renameSync,
+  rmSync,
   unlinkSync,
   type BigIntStats,
 } from 'node:fs'
@@ -24,32 +25,59 @@ interface SpooledFile {
   readonly entry: SpoolEntry
 }
 
+/** What carries out and tells of releases. */
+export interface SpoolEdges {
+  readonly service: Pick<LeaseService, 'release'>
+  readonly log: Log
+  readonly nowUnixMs: () => number
+}
+
+/** Releases that share a commit. */
+const BATCH = 256
+/** Releases that one turn carries out, in whole batches. */
+const MAX_ENTRIES = 4096
+/** What durable-file.ts writes before it renames. */
+const HALF_WRITTEN = /^\..+\.json\.[0-9]+$/
+const HALF_WRITTEN_KEEP_MS = 3_600_000
+
 /**
  * The releases that DEL left while ipamd was down (checklist R13). The folder exists. A file goes away only after its
  * release is durable; one that is no entry is set aside as `*.bad` and logged, and stops no other (checklist R41).
  */
 export class Spool {
   readonly #folder: string
-  readonly #service: LeaseService
+  readonly #service: SpoolEdges['service']
   readonly #log: Log
+  readonly #nowUnixMs: () => number
 
-  constructor(folder: string, { service, log }: { readonly service: LeaseService; readonly log: Log }) {
+  constructor(folder: string, { service, log, nowUnixMs }: SpoolEdges) {
     this.#folder = folder
     this.#service = service
     this.#log = log
+    this.#nowUnixMs = nowUnixMs
   }
 
   /**
-   * Carries out every release in the folder. A file that can't be read is logged, and stays.
+   * Carries out the releases in the folder, up to MAX_ENTRIES of them: the rest is for the next turn. A file that can't be read
+   * is logged, and stays. What writers that were killed left behind is removed.
    *
    * @throws {IpamProblem} when the store does not take them: the files stay. @throws the errno of the folder.
    */
   async replay(): Promise<void> {
-    const files = readdirSync(this.#folder)
-      .filter(name => name.endsWith('.json') && !name.startsWith('.'))
-      .map(name => this.#readOrLog(join(this.#folder, name)))
-      .filter(file => file !== undefined)
-    await this.#carryOut(files)
+    const names = readdirSync(this.#folder)
+    this.#sweep(names.filter(name => HALF_WRITTEN.test(name)))
+    const entries = names.filter(name => name.endsWith('.json') && !name.startsWith('.'))
+    let carriedOut = 0
+    // Batch by batch: others are served between them, and what can't be read keeps no other out.
+    for (let at = 0; at < entries.length && carriedOut < MAX_ENTRIES; at += BATCH) {
+      const files = entries
+        .slice(at, at + BATCH)
+        .map(name => this.#readOrLog(join(this.#folder, name)))
+        .filter(file => file !== undefined)
+      await this.#carryOut(files)
+      carriedOut += files.length
+    }
+    if (carriedOut < entries.length) this.#log.info('spool replayed', { carriedOut, of: entries.length })
   }
 
   /**
@@ -61,6 +89,17 @@ export class Spool {
   async consume(attachment: AttachmentKey): Promise<void> {
     const file = this.#read(join(this.#folder, spoolFileName(attachment)))
     if (file !== undefined) await this.#carryOut([file])
+  }
+
+  #sweep(names: readonly string[]): void {
+    for (const name of names) {
+      const path = join(this.#folder, name)
+      const stats = lstatSync(path, { throwIfNoEntry: false })
+      if (stats?.isFile() !== true || this.#nowUnixMs() - stats.mtimeMs < HALF_WRITTEN_KEEP_MS) continue
+      // Nobody was told that this release is kept: DEL failed or was killed, and the runtime calls it again.
+      this.#log.warn('half-written spool entry removed', { path })
+      rmSync(path, { force: true })
+    }
   }
 
   async #carryOut(files: readonly SpooledFile[]): Promise<void> {

@@ -28,6 +28,7 @@ const STEPS = {
   test: { packages: TEST, scripts: ['scripts/test.ts'], tap: true },
   cri: { packages: TEST, scripts: ['scripts/cri.ts'], tap: true },
   bench: { packages: TEST, scripts: ['scripts/build.ts', 'bench/attach.ts'] },
+  'bench:ipam': { packages: TEST, scripts: ['scripts/build.ts', 'bench/ipam.ts'] },
   quickstart: { packages: [...BUILD, ...NAMESPACES], scripts: ['scripts/build.ts', 'scripts/quickstart.ts'] },
 }
 

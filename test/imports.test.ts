@@ -21,7 +21,7 @@ t.test('checkImports() finds nothing in this repository that the table in ARCHIT
 t.test('every package that an executable imports is a dependency, not one for development', async t => {
   const table = parseImportTable(readFileSync(join(ROOT, 'ARCHITECTURE.md'), 'utf8'))
   const { dependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { dependencies: object }
-  const shipped = table.filter(rule => /^(?:lib|plugins|ipamd|bin|native)(?:\/|$)/.test(rule.folder))
+  const shipped = table.filter(rule => /^(?:lib|plugins|ipamd|ctl|bin|native)(?:\/|$)/.test(rule.folder))
   for (const rule of shipped) {
     for (const name of rule.packages) t.ok(Object.hasOwn(dependencies, name), `${rule.folder}: ${name}`)
   }

@@ -49,6 +49,12 @@ t.test('ipamd starts where there is only glibc, through a link and as a copy of 
   }
 })
 
+t.test('tullectl starts where there is only glibc', async t => {
+  const { exitCode, stdout, stderr } = await runInRoot(['/opt/cni/bin/tullectl', 'version'], {})
+  t.equal(exitCode, 0, stderr)
+  t.match(stdout, /^tullectl \d+\.\d+\.\d+\n$/)
+})
+
 t.test("tulle ignores the caller's NODE_OPTIONS", async t => {
   const env = {
     CNI_COMMAND: 'VERSION',
@@ -63,7 +69,7 @@ t.test('an executable under a name that it does not know names those that it doe
   const { exitCode, stdout, stderr } = await runInRoot(['/opt/cni/bin/other'], { CNI_COMMAND: 'VERSION' })
   t.equal(exitCode, 2)
   t.equal(stdout, '')
-  t.equal(stderr, 'other: not a name of this executable: tulle, tulle-node, tulle-ipam, ipamd\n')
+  t.equal(stderr, 'other: not a name of this executable: tulle, tulle-node, tulle-ipam, ipamd, tullectl\n')
 })
 
 /** The files of glibc on this machine, and the program interpreter that every executable names. */

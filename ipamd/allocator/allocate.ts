@@ -1,10 +1,12 @@
 import { attachmentKeyText } from '../../lib/ipam/attachment.ts'
 import type { Lease, LeasedAddress } from '../../lib/ipam/lease.ts'
 import type { AllocateRequest } from '../../lib/ipam/protocol.ts'
-import { addressAt, type Family } from '../../lib/net/address.ts'
-import type { Prefix } from '../../lib/net/prefix.ts'
+import { addressAt, equalAddresses, type Address, type Family } from '../../lib/net/address.ts'
+import { containsAddress } from '../../lib/net/prefix.ts'
 import { nextBlock } from './carve.ts'
+import { isAtBlockLimit, type Demand, type FreeAddress } from './demand.ts'
 import type { LeaseEvent } from './events.ts'
+import { findExact, type AddressRefused } from './exact.ts'
 import { capacityOf, gatewayOf } from './pool.ts'
 import { freshBlock, neverLeased, type BlockState, type FamilyState, type PoolState, type State } from './state.ts'
 
@@ -16,7 +18,11 @@ export type Allocation =
 
 /** Why nothing can be leased. */
 export type Refusal =
-  { readonly kind: 'unknown-pool'; readonly pool: string; readonly known: readonly string[] } | PoolExhausted
+  | { readonly kind: 'unknown-pool'; readonly pool: string; readonly known: readonly string[] }
+  /** The attachment has a lease, without an address that it asks for now. */
+  | { readonly kind: 'other-lease'; readonly lease: Lease; readonly wanted: Address }
+  | PoolExhausted
+  | AddressRefused
 
 /** One family of the pool has no address, so nothing is leased. Counts are of addresses of that family. */
 export interface PoolExhausted {
@@ -26,31 +32,58 @@ export interface PoolExhausted {
   readonly leased: number
   /** Released too short a time ago. */
   readonly cooling: number
+  /** Held by nobody, and only for the owner of their reservation. */
+  readonly reserved: number
   readonly capacity: bigint
   /** When the first cooling address may be leased again. */
   readonly nextFreeAtUnixMs: number | undefined
+  /** The pool's maxBlocks, when the node has as many: more addresses may be left in the pool. */
+  readonly blockLimit: number | undefined
 }
 
 /**
- * Decides the lease of an attachment: one address of each family of the pool, or none. Addresses that were never leased go
- * first, then the least recently freed whose cooldown is over, then those of a new block. Changes nothing.
+ * Decides the lease of an attachment: one address of each family of the pool, or none. Changes nothing.
+ *
+ * What the request names comes first, then what is reserved for its owner, then what is kept for its owner. Anybody gets, in
+ * this order: an address that was never leased; the least recently freed one whose cooldown is over; one of a new block; one
+ * that is kept for another owner; and, when the pool says so, the least recently freed one though it cools down.
  */
 export function allocate(state: State, request: AllocateRequest, nowUnixMs: number): Allocation {
   const held = state.leases.get(attachmentKeyText(request.attachment))
-  if (held !== undefined) return { kind: 'already-leased', lease: held }
+  if (held !== undefined) return answerAgain(held, request.addresses ?? [])
   const pool = findPool(state, request.pool)
   if ('kind' in pool) return pool
+  const demand = { pool, owner: request.owner, nowUnixMs }
+  const outside = request.addresses?.find(({ family }) => !pool.families.some(each => each.family === family))
+  if (outside !== undefined) return { kind: 'address-refused', address: outside, why: 'outside', pool: pool.pool }
   const events: LeaseEvent[] = []
   const addresses: LeasedAddress[] = []
   for (const family of pool.families) {
-    const free = nextFree(state, { pool, family, nowUnixMs })
+    const named = request.addresses?.find(each => each.family === family.family)
+    const free =
+      named === undefined
+        ? (ownAddress(state, { ...demand, family }) ?? nextFree(state, { ...demand, family }))
+        : findExact(state, { ...demand, family, address: named })
     if (free === undefined) return exhausted(pool, family, nowUnixMs)
-    if (free.takes)
-      events.push({ type: 'block-taken', pool: pool.pool.name, prefix: free.leased.block, atUnixMs: nowUnixMs })
-    addresses.push(free.leased)
+    if ('kind' in free) return free
+    const leased = leasedAddress(free)
+    if (free.takes) events.push({ type: 'block-taken', pool: pool.pool.name, prefix: free.block, atUnixMs: nowUnixMs })
+    addresses.push(leased)
   }
-  const lease: Lease = { attachment: request.attachment, pool: pool.pool.name, addresses, leasedAtUnixMs: nowUnixMs }
-  return { kind: 'leased', lease, events: [...events, { type: 'leased', lease, pod: request.pod }] }
+  const lease: Lease = {
+    attachment: request.attachment,
+    pool: pool.pool.name,
+    addresses,
+    leasedAtUnixMs: nowUnixMs,
+    ...(request.owner === undefined ? {} : { owner: request.owner }),
+    ...(request.stickySeconds === undefined ? {} : { stickySeconds: request.stickySeconds }),
+  }
+  return { kind: 'leased', lease, events: [...events, { type: 'leased', lease, pod: request.pod, via: request.via }] }
+}
+
+function answerAgain(lease: Lease, wanted: readonly Address[]): Allocation {
+  const missing = wanted.find(each => !lease.addresses.some(({ address }) => equalAddresses(address, each)))
+  return missing === undefined ? { kind: 'already-leased', lease } : { kind: 'other-lease', lease, wanted: missing }
 }
 
 /** Why a new attachment could not get a lease now; undefined when it could. Changes nothing. */
@@ -66,54 +99,70 @@ function findPool(state: State, name: string | undefined): PoolState | Refusal {
   return pool ?? { kind: 'unknown-pool', pool: name ?? '', known: [...state.pools.keys()] }
 }
 
-interface FreeAddress {
-  readonly leased: LeasedAddress
-  /** True when the node must take the block first. */
-  readonly takes: boolean
+/** What is reserved or kept for the owner. When it can not be had now, the owner gets any other address. */
+function ownAddress(state: State, demand: Demand): FreeAddress | undefined {
+  const { pool, family, owner, nowUnixMs } = demand
+  if (owner === undefined) return undefined
+  for (const { address } of state.reservationsOf.get(owner) ?? []) {
+    if (!pool.pool.prefixes.some(prefix => containsAddress(prefix, address)) || address.family !== family.family)
+      continue
+    const free = findExact(state, { ...demand, address })
+    if (!('kind' in free)) return free
+  }
+  const kept = family.freed.keptFor(owner, nowUnixMs)
+  return kept && { address: addressAt(family.family, kept.value), block: kept.block, takes: false }
 }
 
-interface Demand {
-  readonly pool: PoolState
-  readonly family: FamilyState
-  readonly nowUnixMs: number
-}
-
-function nextFree(state: State, { pool, family, nowUnixMs }: Demand): FreeAddress | undefined {
+function nextFree(state: State, demand: Demand): FreeAddress | undefined {
+  const { pool, family, nowUnixMs } = demand
   const open = family.blocks[family.firstOpen]
   const never = open === undefined ? undefined : firstOf(open, family)
-  if (never !== undefined) return { leased: never, takes: false }
-  const oldest = family.freed.oldest()
-  if (oldest !== undefined && oldest.freedAtUnixMs + pool.pool.cooldownMs <= nowUnixMs) {
-    return { leased: leasedAddress(family.family, oldest.value, oldest.block), takes: false }
+  if (never !== undefined) return { ...never, takes: false }
+  const freed =
+    family.freed.available(nowUnixMs) ??
+    firstOfNewBlock(state, demand) ??
+    family.freed.keptButCool(nowUnixMs) ??
+    (pool.pool.whenOnlyCooling === 'takeOldest' ? family.freed.oldest() : undefined)
+  if (freed === undefined || 'takes' in freed) return freed
+  return { address: addressAt(family.family, freed.value), block: freed.block, takes: false }
+}
+
+function firstOfNewBlock(state: State, { pool, family }: Demand): FreeAddress | undefined {
+  if (isAtBlockLimit(pool, family)) return undefined
+  const taken = state.blocks.map(block => block.prefix)
+  for (;;) {
+    const prefix = nextBlock(pool.pool, family.family, taken)
+    if (prefix === undefined) return undefined
+    const first = firstOf(freshBlock(pool.pool, prefix), family)
+    if (first !== undefined) return { ...first, takes: true }
+    // Reserved for owners as a whole: they take it themselves.
+    taken.push(prefix)
   }
-  const prefix = nextBlock(
-    pool.pool,
-    family.family,
-    state.blocks.map(block => block.prefix),
-  )
-  const fresh = prefix === undefined ? undefined : firstOf(freshBlock(pool.pool, prefix), family)
-  return fresh === undefined ? undefined : { leased: fresh, takes: true }
 }
 
-function firstOf(block: BlockState, family: FamilyState): LeasedAddress | undefined {
+function firstOf(block: BlockState, family: FamilyState): Omit<FreeAddress, 'takes'> | undefined {
   const value = neverLeased(block, family)
-  return value === undefined ? undefined : leasedAddress(family.family, value, block.prefix)
+  return value === undefined ? undefined : { address: addressAt(family.family, value), block: block.prefix }
 }
 
-function leasedAddress(family: Family, value: bigint, block: Prefix): LeasedAddress {
+function leasedAddress({ address, block }: FreeAddress): LeasedAddress {
   const gateway = gatewayOf(block)
-  return { address: addressAt(family, value), block, ...(gateway === undefined ? {} : { gateway }) }
+  return { address, block, ...(gateway === undefined ? {} : { gateway }) }
 }
 
-function exhausted({ pool }: PoolState, family: FamilyState, nowUnixMs: number): PoolExhausted {
-  const oldest = family.freed.oldest()
+function exhausted(pool: PoolState, family: FamilyState, nowUnixMs: number): PoolExhausted {
+  const inPool = (value: bigint): boolean =>
+    pool.pool.prefixes.some(prefix => containsAddress(prefix, { family: family.family, value }))
+  const reserved = [...family.reservations.keys()].filter(value => inPool(value) && !family.leased.has(value))
   return {
     kind: 'pool-exhausted',
-    pool: pool.name,
+    pool: pool.pool.name,
     family: family.family,
     leased: family.leased.size,
-    cooling: family.freed.countFreedAfter(nowUnixMs - pool.cooldownMs),
-    capacity: capacityOf(pool, family.family),
-    nextFreeAtUnixMs: oldest === undefined ? undefined : oldest.freedAtUnixMs + pool.cooldownMs,
+    cooling: family.freed.countCooling(nowUnixMs),
+    reserved: reserved.length,
+    capacity: capacityOf(pool.pool, family.family),
+    nextFreeAtUnixMs: family.freed.nextFreeAtUnixMs(),
+    blockLimit: isAtBlockLimit(pool, family) ? pool.pool.maxBlocks : undefined,
   }
 }

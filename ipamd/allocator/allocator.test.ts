@@ -143,8 +143,10 @@ t.test('allocate() counts what cools down when nothing else is left (R8, R32)', 
     family: 4,
     leased: 0,
     cooling: 1,
+    reserved: 0,
     capacity: 1n,
     nextFreeAtUnixMs: T0 + 30_000,
+    blockLimit: undefined,
   }
   t.same(allocate(state, { attachment: key('b') }, T0 + 29_999), refusal)
   t.same(refusalOf(state, undefined, T0 + 29_999), refusal)
@@ -187,7 +189,11 @@ t.test('restoreState() leases nothing from a block that the pool has lost', asyn
     leasedAtUnixMs: T0,
   }
   const freed = [{ address: parseAddress('10.1.0.3'), block, freedAtUnixMs: 0 }]
-  const state = restoreState([poolOf(['10.2.0.0/30'])], { blocks: [block], leases: [held], freed }, T0)
+  const state = restoreState(
+    [poolOf(['10.2.0.0/30'])],
+    { blocks: [block], leases: [held], freed, reservations: [] },
+    T0,
+  )
   t.same(lease(state, 'old'), held, 'the lease lives on')
   t.equal(addressText(lease(state, 'new')), '10.2.0.2')
   t.equal(lease(state, 'third'), undefined)
@@ -200,7 +206,7 @@ t.test(
   async t => {
     const block = { pool: 'p', prefix: parsePrefix('10.0.0.0/30') }
     const freed = [{ address: parseAddress('10.0.0.2'), block, freedAtUnixMs: T0 + 1_000_000 }]
-    const state = restoreState([poolOf(['10.0.0.0/30'])], { blocks: [block], leases: [], freed }, T0)
+    const state = restoreState([poolOf(['10.0.0.0/30'])], { blocks: [block], leases: [], freed, reservations: [] }, T0)
     t.equal(lease(state, 'a', T0 + 29_999), undefined)
     t.equal(addressText(lease(state, 'a', T0 + 30_000)), '10.0.0.2')
   },

@@ -1,12 +1,34 @@
 import type { Lease } from '../../lib/ipam/lease.ts'
 import type { PodReference } from '../../lib/ipam/protocol.ts'
 import type { Prefix } from '../../lib/net/prefix.ts'
+import type { Reservation } from './reservation.ts'
 
-/** Why a lease ended: DEL asked the daemon, DEL left an entry in the spool, or GC did not name the attachment. */
-export type ReleaseReason = 'del' | 'spool' | 'collect'
+/**
+ * Why a lease ended: DEL asked the daemon, DEL left an entry in the spool, GC did not name the attachment, the reconciler
+ * found that its pod is gone, or a person said so.
+ */
+export type ReleaseReason = 'del' | 'spool' | 'collect' | 'reconcile' | 'force'
 
 /** One change of the state. The store keeps each, in the order of decision. */
 export type LeaseEvent =
   | { readonly type: 'block-taken'; readonly pool: string; readonly prefix: Prefix; readonly atUnixMs: number }
-  | { readonly type: 'leased'; readonly lease: Lease; readonly pod: PodReference | undefined }
-  | { readonly type: 'released'; readonly lease: Lease; readonly atUnixMs: number; readonly reason: ReleaseReason }
+  | { readonly type: 'block-returned'; readonly pool: string; readonly prefix: Prefix; readonly atUnixMs: number }
+  | {
+      readonly type: 'leased'
+      readonly lease: Lease
+      readonly pod: PodReference | undefined
+      /** The program that asked, when it said so. */
+      readonly via?: string | undefined
+    }
+  /** The same attachment asked again, after a restart of the node or through another plugin: its lease is of now (R1). */
+  | { readonly type: 'renewed'; readonly lease: Lease; readonly via?: string | undefined }
+  | {
+      readonly type: 'released'
+      readonly lease: Lease
+      readonly atUnixMs: number
+      readonly reason: ReleaseReason
+      /** For a person: what was seen that led to it. */
+      readonly detail?: string | undefined
+    }
+  | { readonly type: 'reserved'; readonly reservation: Reservation; readonly atUnixMs: number }
+  | { readonly type: 'unreserved'; readonly reservation: Reservation; readonly atUnixMs: number }

@@ -5,14 +5,18 @@ export interface FreedAddress {
   readonly value: bigint
   readonly block: Prefix
   readonly freedAtUnixMs: number
+  /** Who had it last, when that was said. */
+  readonly owner: string | undefined
+  /** How long it is kept for the owner. */
+  readonly keepMs: number
 }
 
 // The array is cut when this many of its first entries are used up, so that taking from the front is O(1) on average.
 const COMPACT_AFTER = 1024
 
 /**
- * Freed addresses, least recently freed first (checklist R8). Every method but countFreedAfter() and shift() is O(1) on
- * average.
+ * Freed addresses, least recently freed first (checklist R8). Every method but insert(), countFreedAfter(), shift() and
+ * deleteBlock() is O(1) on average.
  */
 export class FreedQueue {
   #order: FreedAddress[] = []
@@ -23,13 +27,23 @@ export class FreedQueue {
     return this.#byValue.size
   }
 
-  has(value: bigint): boolean {
-    return this.#byValue.has(value)
+  get(value: bigint): FreedAddress | undefined {
+    return this.#byValue.get(value)
   }
 
   push(freed: FreedAddress): void {
     this.#byValue.set(freed.value, freed)
     this.#order.push(freed)
+  }
+
+  /** Adds an address that was freed before others of the queue, at its place. Costs O(n). */
+  insert(freed: FreedAddress): void {
+    // Filtered before the address is known: what delete() left of it goes.
+    const others = this.#order.slice(this.#head).filter(each => this.#byValue.get(each.value) === each)
+    const index = others.findIndex(each => each.freedAtUnixMs > freed.freedAtUnixMs)
+    this.#order = others.toSpliced(index === -1 ? others.length : index, 0, freed)
+    this.#head = 0
+    this.#byValue.set(freed.value, freed)
   }
 
   /** The address that was freed longest ago. */
@@ -46,6 +60,13 @@ export class FreedQueue {
   /** Removes the address, wherever it stands. */
   delete(value: bigint): void {
     this.#byValue.delete(value)
+  }
+
+  /** Removes every address of the block. */
+  deleteBlock(block: Prefix): void {
+    for (const { value, block: its } of this.#byValue.values()) {
+      if (its.address.value === block.address.value) this.#byValue.delete(value)
+    }
   }
 
   /** How many addresses were freed after the given moment. */

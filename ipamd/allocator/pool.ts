@@ -13,6 +13,10 @@ export interface Pool {
   readonly exclude: readonly Prefix[]
   /** Time after a release in which an address is not leased again. */
   readonly cooldownMs: number
+  /** How many blocks of each family the node may have. Undefined: as many as the pool has. */
+  readonly maxBlocks?: number | undefined
+  /** When only cooling addresses are left: refuse, so that the caller tries again, or lease the least recently freed one. */
+  readonly whenOnlyCooling?: 'wait' | 'takeOldest' | undefined
 }
 
 /** The families that every lease of the pool has, IPv4 first. */

@@ -8,7 +8,7 @@ export function reportPools(state: State, nowUnixMs: number): readonly PoolRepor
 }
 
 function reportPool(state: State, { pool, families, leaseCount }: PoolState, nowUnixMs: number): PoolReport {
-  const cooling = families.map(family => family.freed.countFreedAfter(nowUnixMs - pool.cooldownMs))
+  const cooling = families.map(family => family.freed.countCooling(nowUnixMs))
   return {
     name: pool.name,
     prefixes: pool.prefixes,
@@ -16,6 +16,12 @@ function reportPool(state: State, { pool, families, leaseCount }: PoolState, now
     leased: leaseCount,
     cooling: Math.max(...cooling),
     capacity: leaseCapacityOf(pool),
+    families: families.map(({ family, leased }, index) => ({
+      family,
+      leased: leased.size,
+      cooling: cooling[index] ?? 0,
+      capacity: capacityOf(pool, family),
+    })),
   }
 }
 

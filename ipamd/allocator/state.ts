@@ -1,43 +1,50 @@
 import { attachmentKeyText } from '../../lib/ipam/attachment.ts'
 import type { Lease, LeasedAddress } from '../../lib/ipam/lease.ts'
 import type { Address, Family } from '../../lib/net/address.ts'
-import { lastAddress, type Prefix } from '../../lib/net/prefix.ts'
+import { lastAddress, sizeOf, type Prefix } from '../../lib/net/prefix.ts'
 import type { LeaseEvent } from './events.ts'
-import { FreedQueue } from './freed-queue.ts'
+import { FreedAddresses } from './freed-addresses.ts'
 import { familiesOf, hasBlock, reservedIn, type Pool } from './pool.ts'
-import type { Range } from './range.ts'
+import { sizeOfRange, type Range } from './range.ts'
+import type { Reservation } from './reservation.ts'
 
-/** A block that leases come from. */
-export interface BlockState {
+/** A block of this node, and the pool that it was carved from. */
+export interface TakenBlock {
+  readonly pool: string
   readonly prefix: Prefix
-  /** Sorted and disjoint. */
+}
+
+/** A block as the allocator sees it. */
+export interface BlockState extends TakenBlock {
+  /** Left from an older configuration: its leases live on, nothing new comes from it, and it goes when it is empty. */
+  readonly isDrained: boolean
+  /** Addresses that its pool never leases, sorted and disjoint. */
   readonly reserved: readonly Range[]
-  /** Every address of the block below this one is reserved, or was leased at some time. */
+  /** Every address of the block below this one is in `reserved`, is set aside for an owner, or was leased at some time. */
   cursor: bigint
+  leasedCount: number
+  /** When nothing of the block cools down or is kept for an owner any more. */
+  restsAtUnixMs: number
 }
 
 /** One family of a pool. */
 export interface FamilyState {
   readonly family: Family
-  /** In the order in which they were taken. */
+  /** Those that new leases come from, in the order in which they were taken. */
   readonly blocks: BlockState[]
-  readonly blockByFirst: Map<bigint, BlockState>
-  /** Every block before this index has only addresses that are reserved or were leased at some time. */
+  /** Every block before this index has nothing that was never leased. */
   firstOpen: number
-  readonly leased: Set<bigint>
-  readonly freed: FreedQueue
+  /** Who has the address, as attachmentKeyText(). */
+  readonly leased: Map<bigint, string>
+  readonly freed: FreedAddresses
+  /** Of this family, in whatever pool. */
+  readonly reservations: ReadonlyMap<bigint, Reservation>
 }
 
 export interface PoolState {
   readonly pool: Pool
   readonly families: readonly FamilyState[]
   leaseCount: number
-}
-
-/** A block of this node, and the pool that it was carved from. */
-export interface TakenBlock {
-  readonly pool: string
-  readonly prefix: Prefix
 }
 
 /**
@@ -51,19 +58,35 @@ export interface State {
   /** By attachmentKeyText(). */
   readonly leases: Map<string, Lease>
   /** Every block of the node, also those of pools that are configured no more: nobody may take what overlaps them. */
-  readonly blocks: TakenBlock[]
+  readonly blocks: BlockState[]
+  /** The same blocks by first address. */
+  readonly blockAt: Readonly<Record<Family, Map<bigint, BlockState>>>
+  readonly reservations: Readonly<Record<Family, Map<bigint, Reservation>>>
+  readonly reservationsOf: Map<string, readonly Reservation[]>
 }
+
+// Of a block whose pool is not configured any more. As long as the default of the configuration.
+const COOLDOWN_OF_UNKNOWN_POOL_MS = 30_000
 
 export function emptyState(pools: readonly Pool[]): State {
-  const states = pools.map((pool): [string, PoolState] => [
-    pool.name,
-    { pool, families: familiesOf(pool).map(emptyFamily), leaseCount: 0 },
-  ])
-  return { pools: new Map(states), leases: new Map(), blocks: [] }
+  const reservations = { 4: new Map<bigint, Reservation>(), 6: new Map<bigint, Reservation>() }
+  const states = pools.map((pool): [string, PoolState] => {
+    const families = familiesOf(pool).map(family => emptyFamily(pool, family, reservations[family]))
+    return [pool.name, { pool, families, leaseCount: 0 }]
+  })
+  return {
+    pools: new Map(states),
+    leases: new Map(),
+    blocks: [],
+    blockAt: { 4: new Map(), 6: new Map() },
+    reservations,
+    reservationsOf: new Map(),
+  }
 }
 
-function emptyFamily(family: Family): FamilyState {
-  return { family, blocks: [], blockByFirst: new Map(), firstOpen: 0, leased: new Set(), freed: new FreedQueue() }
+function emptyFamily(pool: Pool, family: Family, reservations: ReadonlyMap<bigint, Reservation>): FamilyState {
+  const freed = new FreedAddresses(pool.cooldownMs)
+  return { family, blocks: [], firstOpen: 0, leased: new Map(), freed, reservations }
 }
 
 /** What the store holds. */
@@ -71,16 +94,25 @@ export interface Snapshot {
   readonly blocks: readonly TakenBlock[]
   readonly leases: readonly Lease[]
   /** Least recently freed first. */
-  readonly freed: readonly { readonly address: Address; readonly block: TakenBlock; readonly freedAtUnixMs: number }[]
+  readonly freed: readonly StoredFreedAddress[]
+  readonly reservations: readonly Reservation[]
+}
+
+/** An address that was leased once and is not now, and whose it was. */
+export interface StoredFreedAddress extends Pick<Lease, 'owner' | 'stickySeconds'> {
+  readonly address: Address
+  readonly block: TakenBlock
+  readonly freedAtUnixMs: number
 }
 
 /** The state that the store describes, under the pools that are configured now. */
 export function restoreState(pools: readonly Pool[], snapshot: Snapshot, nowUnixMs: number): State {
   const state = emptyState(pools)
+  for (const reservation of snapshot.reservations) addReservation(state, reservation)
   for (const block of snapshot.blocks) takeBlock(state, block)
-  for (const { address, block, freedAtUnixMs } of snapshot.freed) {
+  for (const { address, block, freedAtUnixMs, ...keep } of snapshot.freed) {
     // A clock that was set back must not keep an address out for longer than the cooldown.
-    free(state, block.pool, { address, block: block.prefix }, Math.min(freedAtUnixMs, nowUnixMs))
+    free(state, { address, block: block.prefix }, { ...keep, atUnixMs: Math.min(freedAtUnixMs, nowUnixMs) })
   }
   for (const lease of snapshot.leases) addLease(state, lease)
   for (const family of [...state.pools.values()].flatMap(pool => pool.families)) {
@@ -94,16 +126,26 @@ export function evolve(state: State, event: LeaseEvent): void {
   switch (event.type) {
     case 'block-taken':
       return takeBlock(state, event)
+    case 'block-returned':
+      return returnBlock(state, event)
     case 'leased':
       return addLease(state, event.lease)
+    case 'renewed':
+      // Another object: whoever decided on the lease as it was sees that it was renewed.
+      return void state.leases.set(attachmentKeyText(event.lease.attachment), { ...event.lease })
     case 'released':
       return removeLease(state, event.lease, event.atUnixMs)
+    case 'reserved':
+      return addReservation(state, event.reservation)
+    case 'unreserved':
+      return removeReservation(state, event.reservation)
   }
 }
 
 /** Keeps what is left of every cooldown when the wall clock was set by `stepMs`, forward or back. */
 export function followClock(state: State, stepMs: number): void {
   for (const { freed } of [...state.pools.values()].flatMap(pool => pool.families)) freed.shift(stepMs)
+  for (const block of state.blocks) block.restsAtUnixMs += stepMs
 }
 
 export function familyOf(state: State, poolName: string, family: Family): FamilyState | undefined {
@@ -112,10 +154,18 @@ export function familyOf(state: State, poolName: string, family: Family): Family
 
 /** A block as it is when nothing of it was ever leased. */
 export function freshBlock(pool: Pool, prefix: Prefix): BlockState {
-  return { prefix, reserved: reservedIn(pool, prefix), cursor: prefix.address.value }
+  const reserved = reservedIn(pool, prefix)
+  const cursor = prefix.address.value
+  return { pool: pool.name, prefix, isDrained: false, reserved, cursor, leasedCount: 0, restsAtUnixMs: -Infinity }
 }
 
-/** The lowest address of the block that is not reserved and was never leased; undefined when there is none. */
+/** True when some address of the block is neither leased nor one that its pool never leases. */
+export function hasRoom({ prefix, reserved, leasedCount }: BlockState): boolean {
+  const never = reserved.reduce((sum, range) => sum + sizeOfRange(range), 0n)
+  return BigInt(leasedCount) < sizeOf(prefix) - never
+}
+
+/** The lowest address of the block that anybody may have and that was never leased; undefined when there is none. */
 export function neverLeased(block: BlockState, family: FamilyState): bigint | undefined {
   const last = lastAddress(block.prefix).value
   let value = block.cursor
@@ -123,43 +173,66 @@ export function neverLeased(block: BlockState, family: FamilyState): bigint | un
     const at = value
     const reserved = block.reserved.find(range => range.first <= at && at <= range.last)
     if (reserved !== undefined) value = reserved.last + 1n
-    else if (family.leased.has(value) || family.freed.has(value)) value += 1n
+    else if (family.leased.has(value) || family.freed.has(value) || family.reservations.has(value)) value += 1n
     else return value
   }
   return undefined
 }
 
 function takeBlock(state: State, { pool: poolName, prefix }: TakenBlock): void {
-  state.blocks.push({ pool: poolName, prefix })
   const pool = state.pools.get(poolName)?.pool
   const family = familyOf(state, poolName, prefix.address.family)
-  // Left from an older configuration: its leases live on, and nothing new comes from it.
-  if (pool === undefined || family === undefined || !hasBlock(pool, prefix)) return
-  const block = freshBlock(pool, prefix)
+  const isOpen = pool !== undefined && family !== undefined && hasBlock(pool, prefix)
+  const block = isOpen ? freshBlock(pool, prefix) : drainedBlock(poolName, prefix)
+  state.blocks.push(block)
+  state.blockAt[prefix.address.family].set(prefix.address.value, block)
+  if (!isOpen) return
   family.blocks.push(block)
-  family.blockByFirst.set(prefix.address.value, block)
   settle(family, block)
+}
+
+function drainedBlock(pool: string, prefix: Prefix): BlockState {
+  const cursor = prefix.address.value
+  return { pool, prefix, isDrained: true, reserved: [], cursor, leasedCount: 0, restsAtUnixMs: -Infinity }
+}
+
+function returnBlock(state: State, { pool, prefix }: TakenBlock): void {
+  const blocks = state.blockAt[prefix.address.family]
+  const block = blocks.get(prefix.address.value)
+  if (block === undefined) return
+  blocks.delete(prefix.address.value)
+  remove(state.blocks, block)
+  const family = familyOf(state, pool, prefix.address.family)
+  if (family === undefined || block.isDrained) return
+  if (remove(family.blocks, block) < family.firstOpen) family.firstOpen -= 1
+  family.freed.deleteBlock(prefix)
+}
+
+/** The index at which the item stood. */
+function remove<T>(items: T[], item: T): number {
+  const index = items.indexOf(item)
+  items.splice(index, 1)
+  return index
 }
 
 function addLease(state: State, lease: Lease): void {
-  state.leases.set(attachmentKeyText(lease.attachment), lease)
+  const key = attachmentKeyText(lease.attachment)
+  state.leases.set(key, lease)
   const pool = state.pools.get(lease.pool)
-  if (pool === undefined) return
-  pool.leaseCount += 1
-  for (const leased of lease.addresses) {
-    const family = familyOf(state, lease.pool, leased.address.family)
-    const block = family?.blockByFirst.get(leased.block.address.value)
-    if (family !== undefined && block !== undefined) useAddress(family, block, leased.address.value)
+  if (pool !== undefined) pool.leaseCount += 1
+  for (const { address, block: prefix } of lease.addresses) {
+    const block = state.blockAt[address.family].get(prefix.address.value)
+    if (block === undefined) continue
+    block.leasedCount += 1
+    const family = block.isDrained ? undefined : familyOf(state, block.pool, address.family)
+    if (family === undefined) continue
+    family.freed.delete(address.value)
+    family.leased.set(address.value, key)
+    settle(family, block)
   }
 }
 
-function useAddress(family: FamilyState, block: BlockState, value: bigint): void {
-  family.freed.delete(value)
-  family.leased.add(value)
-  settle(family, block)
-}
-
-/** Moves the marks past what is used up. They only move forward, so each address is stepped over once. */
+/** Moves the marks past what is used up. They move back only when a reservation ends, so each address is stepped over once. */
 function settle(family: FamilyState, block: BlockState): void {
   block.cursor = neverLeased(block, family) ?? lastAddress(block.prefix).value + 1n
   for (;;) {
@@ -173,15 +246,72 @@ function removeLease(state: State, lease: Lease, atUnixMs: number): void {
   state.leases.delete(attachmentKeyText(lease.attachment))
   const pool = state.pools.get(lease.pool)
   if (pool !== undefined) pool.leaseCount -= 1
-  for (const leased of lease.addresses) free(state, lease.pool, leased, atUnixMs)
+  for (const leased of lease.addresses) {
+    const block = state.blockAt[leased.address.family].get(leased.block.address.value)
+    if (block !== undefined) block.leasedCount -= 1
+    free(state, leased, { atUnixMs, owner: lease.owner, stickySeconds: lease.stickySeconds })
+  }
 }
 
-function free(state: State, poolName: string, { address, block }: LeasedAddress, freedAtUnixMs: number): void {
-  const family = familyOf(state, poolName, address.family)
-  const known = family?.blockByFirst.get(block.address.value)
-  if (family === undefined || known === undefined) return
-  family.leased.delete(address.value)
+interface Freeing extends Pick<Lease, 'owner' | 'stickySeconds'> {
+  readonly atUnixMs: number
+}
+
+function free(state: State, leased: LeasedAddress, { atUnixMs, owner, stickySeconds = 0 }: Freeing): void {
+  const { value, family: version } = leased.address
+  const block = state.blockAt[version].get(leased.block.address.value)
+  if (block === undefined) return
+  const keepMs = owner === undefined ? 0 : stickySeconds * 1000
+  const cooldownMs = state.pools.get(block.pool)?.pool.cooldownMs ?? COOLDOWN_OF_UNKNOWN_POOL_MS
+  // Nobody can get what a drained block keeps, so only the cooldown counts there.
+  const restMs = block.isDrained ? cooldownMs : Math.max(cooldownMs, keepMs)
+  block.restsAtUnixMs = Math.max(block.restsAtUnixMs, atUnixMs + restMs)
+  const family = block.isDrained ? undefined : familyOf(state, block.pool, version)
+  if (family === undefined) return
+  family.leased.delete(value)
   // The pool may exclude by now what it leased before.
-  if (known.reserved.some(range => range.first <= address.value && address.value <= range.last)) return
-  family.freed.push({ value: address.value, block, freedAtUnixMs })
+  if (block.reserved.some(range => range.first <= value && value <= range.last)) return
+  const freed = { value, block: block.prefix, freedAtUnixMs: atUnixMs, owner, keepMs }
+  family.freed.push(freed, family.reservations.has(value))
+}
+
+function addReservation(state: State, reservation: Reservation): void {
+  const { address, owner } = reservation
+  state.reservations[address.family].set(address.value, reservation)
+  state.reservationsOf.set(owner, [...(state.reservationsOf.get(owner) ?? []), reservation])
+  for (const { families } of state.pools.values()) {
+    for (const family of families.filter(each => each.family === address.family)) {
+      family.freed.setReserved(address.value, true)
+      for (const block of family.blocks.filter(each => contains(each, address))) settle(family, block)
+    }
+  }
+}
+
+function removeReservation(state: State, { address, owner }: Reservation): void {
+  state.reservations[address.family].delete(address.value)
+  const left = (state.reservationsOf.get(owner) ?? []).filter(
+    each => each.address.value !== address.value || each.address.family !== address.family,
+  )
+  if (left.length === 0) state.reservationsOf.delete(owner)
+  else state.reservationsOf.set(owner, left)
+  for (const { families } of state.pools.values()) {
+    for (const family of families.filter(each => each.family === address.family)) {
+      family.freed.setReserved(address.value, false)
+      reopen(family, address)
+    }
+  }
+}
+
+/** Moves the marks back to an address that anybody may have again. */
+function reopen(family: FamilyState, address: Address): void {
+  for (const [index, block] of family.blocks.entries()) {
+    if (!contains(block, address) || block.cursor <= address.value) continue
+    block.cursor = address.value
+    family.firstOpen = Math.min(family.firstOpen, index)
+    settle(family, block)
+  }
+}
+
+function contains({ prefix }: BlockState, { value }: Address): boolean {
+  return prefix.address.value <= value && value <= lastAddress(prefix).value
 }

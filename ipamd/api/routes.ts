@@ -1,96 +1,51 @@
 import { IpamProblem } from '../../lib/ipam/errors.ts'
-import {
-  allocateReplyToWire,
-  collectReplyToWire,
-  leasesReplyToWire,
-  parseAllocateRequest,
-  parseCollectRequest,
-  parseLeaseFilter,
-  parseReleaseRequest,
-  parseStatusQuery,
-  PATHS,
-  poolsReplyToWire,
-  releaseReplyToWire,
-} from '../../lib/ipam/protocol.ts'
+import { PATHS } from '../../lib/ipam/protocol.ts'
 import { ParseError } from '../../lib/net/parse-error.ts'
 import { quoteText } from '../../lib/net/quote-text.ts'
-import type { LeaseService } from '../lease-service.ts'
-import type { Spool } from '../spool.ts'
+import { StoreError } from '../store/store-error.ts'
+import { storeFailed } from '../problems.ts'
+import { backup } from './backup-handlers.ts'
+import type { Handler } from './handler.ts'
+import * as inspect from './inspection-handlers.ts'
+import * as lease from './lease-handlers.ts'
+import { check, reconcile } from './reconcile-handlers.ts'
+import { endReservation, reservations, reserve } from './reservation-handlers.ts'
 
-/** What the routes act on. */
-export interface Subjects {
-  readonly service: LeaseService
-  readonly spool: Spool
-}
-
-/** Answers one request, whose body and query are not parsed yet. @throws {ParseError} for a bad one, {IpamProblem} to refuse. */
-export type Handler = (
-  subjects: Subjects,
-  input: { readonly body: unknown; readonly query: URLSearchParams },
-) => Promise<object>
-
-const ROUTES: ReadonlyMap<string, ReadonlyMap<string, Handler>> = new Map([
-  [
-    PATHS.leases,
-    new Map<string, Handler>([
-      ['GET', find],
-      ['POST', allocate],
-    ]),
-  ],
-  [PATHS.release, new Map<string, Handler>([['POST', release]])],
-  [PATHS.collect, new Map<string, Handler>([['POST', collect]])],
-  [PATHS.pools, new Map<string, Handler>([['GET', pools]])],
-  [PATHS.status, new Map<string, Handler>([['GET', status]])],
-  [PATHS.health, new Map<string, Handler>([['GET', health]])],
+/** What there is, by path and method. openapi.json describes each, and a test holds both against each other. */
+export const ROUTES: ReadonlyMap<string, Readonly<Record<string, Handler>>> = new Map<string, Record<string, Handler>>([
+  [PATHS.leases, { GET: inspect.leases, POST: lease.allocate }],
+  [PATHS.release, { POST: lease.release }],
+  [PATHS.collect, { POST: lease.collect }],
+  [PATHS.pools, { GET: inspect.pools }],
+  [PATHS.blocks, { GET: inspect.blocks }],
+  [PATHS.history, { GET: inspect.history }],
+  [PATHS.events, { GET: inspect.events }],
+  [PATHS.status, { GET: lease.status }],
+  [PATHS.reconcile, { POST: reconcile }],
+  [PATHS.check, { GET: check }],
+  [PATHS.reservations, { GET: reservations, POST: reserve }],
+  [PATHS.endReservation, { POST: endReservation }],
+  [PATHS.backup, { POST: backup }],
+  [PATHS.openapi, { GET: inspect.openapi }],
+  [PATHS.metrics, { GET: inspect.metrics }],
+  [PATHS.health, { GET: inspect.health }],
+  [PATHS.readiness, { GET: inspect.readiness }],
 ])
 
 /** @throws {IpamProblem} not-found, or method-not-allowed with the methods there are. */
 export function findHandler(method: string, path: string): Handler {
   const methods = ROUTES.get(path)
   if (methods === undefined) throw new IpamProblem('not-found', `no resource ${quoteText(path)}`)
-  const handler = methods.get(method)
+  const handler = Object.hasOwn(methods, method) ? methods[method] : undefined
   if (handler !== undefined) return handler
-  const allow = [...methods.keys()].join(', ')
+  const allow = Object.keys(methods).join(', ')
   throw new IpamProblem('method-not-allowed', `${path} has no method ${method}: want ${allow}`, { members: { allow } })
-}
-
-async function allocate({ service, spool }: Subjects, { body }: { readonly body: unknown }): Promise<object> {
-  const request = parseAllocateRequest(body)
-  // A release of this attachment that is still in the spool is of an older life of it, and must not end the new lease.
-  await spool.consume(request.attachment)
-  return allocateReplyToWire(await service.allocate(request))
-}
-
-async function release({ service }: Subjects, { body }: { readonly body: unknown }): Promise<object> {
-  const { kind } = await service.release(parseReleaseRequest(body), 'del')
-  return releaseReplyToWire({ released: kind === 'released' })
-}
-
-async function collect({ service }: Subjects, { body }: { readonly body: unknown }): Promise<object> {
-  return collectReplyToWire(await service.collect(parseCollectRequest(body)))
-}
-
-async function find({ service }: Subjects, { query }: { readonly query: URLSearchParams }): Promise<object> {
-  return leasesReplyToWire({ leases: await service.find(parseLeaseFilter(query)) })
-}
-
-async function pools({ service }: Subjects): Promise<object> {
-  return poolsReplyToWire({ pools: await service.pools() })
-}
-
-async function status({ service }: Subjects, { query }: { readonly query: URLSearchParams }): Promise<object> {
-  await service.checkReady(parseStatusQuery(query))
-  return { ready: true }
-}
-
-/** The process lives; whether it can lease is asked of the status. */
-async function health(): Promise<object> {
-  return { status: 'ok' }
 }
 
 /** The problem that a failed handler is answered with. */
 export function problemFor(failure: unknown): IpamProblem {
   if (failure instanceof IpamProblem) return failure
   if (failure instanceof ParseError) return new IpamProblem('bad-request', failure.message, { cause: failure })
+  if (failure instanceof StoreError) return storeFailed(failure)
   return new IpamProblem('internal', 'ipamd failed; its log has more', { cause: failure })
 }

@@ -1,11 +1,14 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { IpamProblem, PROBLEM_MEDIA_TYPE } from '../../lib/ipam/errors.ts'
+import { PATHS } from '../../lib/ipam/protocol.ts'
 import { quoteText } from '../../lib/net/quote-text.ts'
 import type { Log } from '../log.ts'
 import { refuseStrangers, type PeerCheck } from './peer.ts'
 import { readJson } from './read-json.ts'
-import { findHandler, problemFor, type Subjects } from './routes.ts'
+import type { Subjects } from './handler.ts'
+import type { Reply } from './reply.ts'
+import { findHandler, problemFor, ROUTES } from './routes.ts'
 
 const MAX_CONNECTIONS = 1024
 const MAX_HEADER_BYTES = 8 * 1024
@@ -38,23 +41,41 @@ export function createApi(
   return server
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const status = await answerAndSend(request, response)
+    const { method = '', url = '' } = request
+    const [path = ''] = url.split('?')
+    const methods = ROUTES.get(path)
+    const isKnown = methods !== undefined && Object.hasOwn(methods, method)
+    subjects.metrics.countRequest({
+      method: isKnown ? method : 'other',
+      route: methods === undefined ? 'unknown' : path,
+      status,
+    })
+  }
+
+  async function answerAndSend(request: IncomingMessage, response: ServerResponse): Promise<number> {
     try {
       refuseStrangers(request.socket, peers)
-      send(response, 200, { type: 'application/json', body: await handle(request) })
+      const reply = await handle(request)
+      if (reply.kind === 'stream') reply.writeTo(response)
+      else send(response, 200, reply)
+      return 200
     } catch (failure) {
       const problem = problemFor(failure)
       if (problem.status === 500) logFailure(log, request, problem)
+      if (isAllocation(request)) subjects.metrics.countRefusal(problem.type)
       if (problem.type === 'method-not-allowed') response.setHeader('allow', String(problem.members['allow']))
-      send(response, problem.status, { type: PROBLEM_MEDIA_TYPE, body: problem.toWire() })
+      send(response, problem.status, { type: PROBLEM_MEDIA_TYPE, text: `${JSON.stringify(problem.toWire())}\n` })
+      return problem.status
     }
   }
 
-  async function handle(request: IncomingMessage): Promise<object> {
+  async function handle(request: IncomingMessage): Promise<Reply> {
     const { pathname, searchParams } = parseUrl(request.url ?? '')
     const method = request.method ?? ''
     const handler = findHandler(method, pathname)
     const body = method === 'POST' ? await readJson(request) : undefined
-    return handler(subjects, { body, query: searchParams })
+    return handler(subjects, { body, query: searchParams, headers: request.headers })
   }
 }
 
@@ -67,9 +88,8 @@ function parseUrl(text: string): URL {
 function send(
   response: ServerResponse,
   status: number,
-  { type, body }: { readonly type: string; readonly body: object },
+  { type, text }: { readonly type: string; readonly text: string },
 ): void {
-  const text = `${JSON.stringify(body)}\n`
   response.writeHead(status, {
     'content-type': type,
     'content-length': Buffer.byteLength(text),
@@ -77,6 +97,10 @@ function send(
     connection: 'close',
   })
   response.end(text)
+}
+
+function isAllocation({ method, url }: IncomingMessage): boolean {
+  return method === 'POST' && url === PATHS.leases
 }
 
 function logFailure(log: Log, request: IncomingMessage, problem: IpamProblem): void {

@@ -3,6 +3,7 @@ import type { Lease, LeasedAddress } from '../../lib/ipam/lease.ts'
 import { addressFromBytes } from '../../lib/net/address.ts'
 import { parsePrefix } from '../../lib/net/prefix.ts'
 import { gatewayOf } from '../allocator/pool.ts'
+import type { Reservation } from '../allocator/reservation.ts'
 import type { Snapshot, TakenBlock } from '../allocator/state.ts'
 
 type Row = Readonly<Record<string, SQLOutputValue>>
@@ -13,7 +14,12 @@ export function loadSnapshot(database: DatabaseSync): Snapshot {
   for (const row of database.prepare('SELECT id, pool, prefix FROM block ORDER BY id').iterate()) {
     blocks.set(number(row, 'id'), { pool: text(row, 'pool'), prefix: parsePrefix(text(row, 'prefix')) })
   }
-  return { blocks: [...blocks.values()], leases: loadLeases(database, blocks), freed: loadFreed(database, blocks) }
+  return {
+    blocks: [...blocks.values()],
+    leases: loadLeases(database, blocks),
+    freed: loadFreed(database, blocks),
+    reservations: loadReservations(database),
+  }
 }
 
 function loadLeases(database: DatabaseSync, blocks: ReadonlyMap<number, TakenBlock>): Lease[] {
@@ -22,7 +28,7 @@ function loadLeases(database: DatabaseSync, blocks: ReadonlyMap<number, TakenBlo
   let addresses: LeasedAddress[] = []
   const rows = database
     .prepare(
-      `SELECT lease.id, network, container_id, if_name, pool, leased_at_unix_ms, address, block
+      `SELECT lease.id, network, container_id, if_name, pool, leased_at_unix_ms, owner, sticky_seconds, address, block
        FROM lease JOIN lease_address ON lease_address.lease = lease.id ORDER BY lease.id, family`,
     )
     .iterate()
@@ -40,6 +46,7 @@ function loadLeases(database: DatabaseSync, blocks: ReadonlyMap<number, TakenBlo
         pool: text(row, 'pool'),
         addresses,
         leasedAtUnixMs: number(row, 'leased_at_unix_ms'),
+        ...keepOf(row),
       })
     }
     const { prefix } = blockOf(blocks, row)
@@ -52,13 +59,33 @@ function loadLeases(database: DatabaseSync, blocks: ReadonlyMap<number, TakenBlo
 
 function loadFreed(database: DatabaseSync, blocks: ReadonlyMap<number, TakenBlock>): Snapshot['freed'] {
   return database
-    .prepare('SELECT address, block, freed_at_unix_ms FROM freed_address ORDER BY id')
+    .prepare('SELECT address, block, freed_at_unix_ms, owner, sticky_seconds FROM freed_address ORDER BY id')
     .all()
     .map(row => ({
       address: addressFromBytes(bytes(row, 'address')),
       block: blockOf(blocks, row),
       freedAtUnixMs: number(row, 'freed_at_unix_ms'),
+      ...keepOf(row),
     }))
+}
+
+function loadReservations(database: DatabaseSync): readonly Reservation[] {
+  return database
+    .prepare('SELECT address, pool, owner, note FROM reservation ORDER BY length(address), address')
+    .all()
+    .map(row => ({
+      address: addressFromBytes(bytes(row, 'address')),
+      pool: text(row, 'pool'),
+      owner: text(row, 'owner'),
+      ...(row['note'] === null ? {} : { note: text(row, 'note') }),
+    }))
+}
+
+/** Whose the address is when it is free again. Absent members stay absent: what is loaded equals what was stored. */
+function keepOf(row: Row): Pick<Lease, 'owner' | 'stickySeconds'> {
+  if (row['owner'] === null) return {}
+  const stickySeconds = number(row, 'sticky_seconds')
+  return { owner: text(row, 'owner'), ...(stickySeconds === 0 ? {} : { stickySeconds }) }
 }
 
 function blockOf(blocks: ReadonlyMap<number, TakenBlock>, row: Row): TakenBlock {

@@ -1,5 +1,5 @@
 import { DatabaseSync } from 'node:sqlite'
-import { APPLICATION_ID, SCHEMA, STORE_VERSION } from './schema.ts'
+import { APPLICATION_ID, MIGRATIONS, STORE_VERSION } from './schema.ts'
 import { StoreError } from './store-error.ts'
 
 /**
@@ -9,7 +9,7 @@ import { StoreError } from './store-error.ts'
 const BUSY_TIMEOUT_MS = 250
 
 /**
- * Opens the store, and makes its tables when the file is new or empty.
+ * Opens the store. Makes its tables when the file is new or empty, and brings a store of an earlier version to this one.
  *
  * @throws {StoreError} naming the file, when it is no lease store, or one of a version not known here (checklist R35).
  */
@@ -20,7 +20,7 @@ export function openDatabase(path: string): DatabaseSync {
     checkFormat(database, path)
     // A reply that outlives a power loss must not be a lie: in WAL mode only FULL syncs each commit.
     database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;')
-    if (numberOf(database, 'PRAGMA user_version') === 0) database.exec(`BEGIN IMMEDIATE; ${SCHEMA} COMMIT;`)
+    migrate(database)
     return database
   } catch (cause) {
     database?.close()
@@ -39,11 +39,19 @@ function checkFormat(database: DatabaseSync, path: string): void {
       `Cannot use lease store ${path}: its application_id is ${applicationId}, want ${APPLICATION_ID}: it is another program's database`,
     )
   }
-  if (version !== STORE_VERSION) {
+  if (version < 1 || version > STORE_VERSION) {
     throw new StoreError(
-      `Cannot use lease store ${path}: its version is ${version}, want ${STORE_VERSION}: it was written by another version of ipamd`,
+      `Cannot use lease store ${path}: its version is ${version}, want 1 to ${STORE_VERSION}: it was written by a later version of ipamd`,
     )
   }
+}
+
+/** All that is missing in one transaction: after a crash the store has its old version, or the new one. */
+function migrate(database: DatabaseSync): void {
+  const version = numberOf(database, 'PRAGMA user_version')
+  if (version === STORE_VERSION) return
+  const marks = `PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${STORE_VERSION};`
+  database.exec(`BEGIN IMMEDIATE; ${MIGRATIONS.slice(version).join('')} ${marks} COMMIT;`)
 }
 
 /** The first column of the only row. */

@@ -1,10 +1,9 @@
 import type { DatabaseSync } from 'node:sqlite'
 import type { AttachmentKey } from '../../lib/ipam/attachment.ts'
-import type { Lease } from '../../lib/ipam/lease.ts'
-import type { PodReference } from '../../lib/ipam/protocol.ts'
-import { addressToBytes } from '../../lib/net/address.ts'
+import { addressToBytes, formatAddress } from '../../lib/net/address.ts'
 import { firstAddress, formatPrefix, lastAddress } from '../../lib/net/prefix.ts'
-import type { LeaseEvent, ReleaseReason } from '../allocator/events.ts'
+import type { LeaseEvent } from '../allocator/events.ts'
+import type { Reservation } from '../allocator/reservation.ts'
 import type { Snapshot, TakenBlock } from '../allocator/state.ts'
 import type { BootFacts } from './boot-facts.ts'
 import { loadSnapshot } from './load-snapshot.ts'
@@ -20,9 +19,22 @@ export interface Store {
   commit(events: readonly LeaseEvent[]): void
   /** Writes, without a change, to see whether writing works. @throws {StoreError} */
   probe(): void
+  /** Forgets events that are too old or too many, a bounded number of them. @throws {StoreError} */
+  trimEvents(bounds: EventBounds): void
   /** Closes the store. What was written is moved into the main file, unless somebody reads the store just now. */
   close(): void
 }
+
+/** Which events are kept. */
+export interface EventBounds {
+  /** Those before this moment are forgotten. */
+  readonly beforeUnixMs: number
+  /** Those that exceed this number are forgotten, oldest first. */
+  readonly maxRows: number
+}
+
+// A step of some milliseconds: the writer does nothing else meanwhile.
+const TRIM_ROWS = 1000
 
 /** The store as an SQLite file in WAL mode. Only one process may have it open: the caller holds the lock of its folder. */
 export class SqliteStore implements Store {
@@ -45,8 +57,12 @@ export class SqliteStore implements Store {
   }
 
   load(): Snapshot {
+    return this.#read(() => loadSnapshot(this.#database))
+  }
+
+  #read<T>(body: () => T): T {
     try {
-      return loadSnapshot(this.#database)
+      return body()
     } catch (cause) {
       throw this.#failure('read', cause)
     }
@@ -60,6 +76,12 @@ export class SqliteStore implements Store {
 
   probe(): void {
     this.#transaction(() => this.#database.exec(`PRAGMA user_version = ${STORE_VERSION}`))
+  }
+
+  trimEvents({ beforeUnixMs, maxRows }: EventBounds): void {
+    const bounds = [maxRows, beforeUnixMs, TRIM_ROWS] as const
+    if (this.#read(() => this.#statements.findOldEvent.get(...bounds)) === undefined) return
+    this.#transaction(() => this.#statements.deleteOldEvents.run(...bounds))
   }
 
   close(): void {
@@ -91,10 +113,18 @@ export class SqliteStore implements Store {
     switch (event.type) {
       case 'block-taken':
         return this.#storeBlock(event, event.atUnixMs)
+      case 'block-returned':
+        return this.#storeReturn(event, event.atUnixMs)
       case 'leased':
-        return this.#storeLease(event.lease, event.pod)
+        return this.#storeLease(event)
+      case 'renewed':
+        return this.#storeRenewal(event)
       case 'released':
-        return this.#storeRelease(event.lease, event)
+        return this.#storeRelease(event)
+      case 'reserved':
+        return this.#storeReservation(event.reservation, event.atUnixMs)
+      case 'unreserved':
+        return this.#storeEndOfReservation(event.reservation, event.atUnixMs)
     }
   }
 
@@ -103,10 +133,31 @@ export class SqliteStore implements Store {
     const first = addressToBytes(firstAddress(prefix))
     const last = addressToBytes(lastAddress(prefix))
     this.#statements.insertBlock.run(pool, prefix.address.family, text, first, last, atUnixMs)
-    this.#statements.insertBlockEvent.run(atUnixMs, pool, text)
+    this.#statements.insertBlockEvent.run(atUnixMs, 'block-taken', pool, text)
   }
 
-  #storeLease(lease: Lease, pod: PodReference | undefined): void {
+  #storeReturn({ pool, prefix }: TakenBlock, atUnixMs: number): void {
+    const text = formatPrefix(prefix)
+    // Its freed addresses go with it; a lease in it stops the transaction.
+    const { changes } = this.#statements.deleteBlock.run(pool, text)
+    if (changes !== 1) throw new Error(`no block ${text} of pool ${pool}`)
+    this.#statements.insertBlockEvent.run(atUnixMs, 'block-returned', pool, text)
+  }
+
+  #storeReservation({ address, pool, owner, note }: Reservation, atUnixMs: number): void {
+    const bytes = addressToBytes(address)
+    this.#statements.insertReservation.run(bytes, pool, owner, note ?? null, atUnixMs)
+    this.#statements.insertReservationEvent.run(atUnixMs, 'reserved', note ?? null, pool, bytes, owner)
+  }
+
+  #storeEndOfReservation({ address, pool, owner }: Reservation, atUnixMs: number): void {
+    const bytes = addressToBytes(address)
+    const { changes } = this.#statements.deleteReservation.run(bytes)
+    if (changes !== 1) throw new Error(`no reservation of ${formatAddress(address)}`)
+    this.#statements.insertReservationEvent.run(atUnixMs, 'unreserved', null, pool, bytes, owner)
+  }
+
+  #storeLease({ lease, pod, via }: LeaseEvent & { type: 'leased' }): void {
     const { bootId, initStartTicks, hostNetnsInode } = this.#boot
     const { lastInsertRowid: id } = this.#statements.insertLease.run(
       ...keyOf(lease.attachment),
@@ -118,24 +169,35 @@ export class SqliteStore implements Store {
       bootId,
       initStartTicks,
       hostNetnsInode,
+      lease.owner ?? null,
+      lease.stickySeconds ?? 0,
+      via ?? null,
     )
     for (const { address, block } of lease.addresses) {
       const bytes = addressToBytes(address)
       this.#statements.deleteFreed.run(bytes)
       this.#statements.insertAddress.run(bytes, id, address.family, formatPrefix(block))
     }
-    this.#statements.insertLeaseEvents.run(lease.leasedAtUnixMs, 'leased', null, id)
+    this.#statements.insertLeaseEvents.run(lease.leasedAtUnixMs, 'leased', null, null, id)
   }
 
-  #storeRelease(lease: Lease, { atUnixMs, reason }: { atUnixMs: number; reason: ReleaseReason }): void {
+  #storeRenewal({ lease, via }: LeaseEvent & { type: 'renewed' }): void {
+    const { bootId, initStartTicks, hostNetnsInode } = this.#boot
+    const facts = [bootId, initStartTicks, hostNetnsInode, via ?? null] as const
+    const { changes } = this.#statements.renewLease.run(...facts, ...keyOf(lease.attachment))
+    if (changes !== 1) throw new Error(`no lease of ${keyOf(lease.attachment).join('/')}`)
+  }
+
+  #storeRelease({ lease, atUnixMs, reason, detail }: LeaseEvent & { type: 'released' }): void {
     const row = this.#statements.findLease.get(...keyOf(lease.attachment))
     const id = row?.['id']
     if (typeof id !== 'number') throw new Error(`no lease of ${keyOf(lease.attachment).join('/')}`)
-    this.#statements.insertLeaseEvents.run(atUnixMs, 'released', reason, id)
+    this.#statements.insertLeaseEvents.run(atUnixMs, 'released', reason, detail ?? null, id)
     this.#statements.deleteAddresses.run(id)
     this.#statements.deleteLease.run(id)
     for (const { address, block } of lease.addresses) {
-      this.#statements.insertFreed.run(addressToBytes(address), formatPrefix(block), atUnixMs)
+      const freed = [addressToBytes(address), formatPrefix(block), atUnixMs] as const
+      this.#statements.insertFreed.run(...freed, lease.owner ?? null, lease.stickySeconds ?? 0)
     }
   }
 }
@@ -144,6 +206,12 @@ function keyOf({ network, containerId, ifName }: AttachmentKey): [string, string
   return [network, containerId, ifName]
 }
 
+// Rows stand in the order of decision, so the old ones are among the first: no index by time, and no scan, is needed. Ids have
+// no gaps but for rolled back commits, so that the last one tells how many rows there are.
+const OLD_EVENTS = `
+  SELECT id FROM (SELECT id, at_unix_ms FROM event ORDER BY id LIMIT ?3)
+  WHERE id <= (SELECT max(id) FROM event) - ?1 OR at_unix_ms < ?2`
+
 type Statements = ReturnType<typeof prepare>
 
 function prepare(database: DatabaseSync) {
@@ -151,30 +219,44 @@ function prepare(database: DatabaseSync) {
     insertBlock: database.prepare(
       'INSERT INTO block (pool, family, prefix, first_address, last_address, taken_at_unix_ms) VALUES (?, ?, ?, ?, ?, ?)',
     ),
-    insertBlockEvent: database.prepare(
-      "INSERT INTO event (at_unix_ms, kind, pool, block) VALUES (?, 'block-taken', ?, ?)",
-    ),
+    insertBlockEvent: database.prepare('INSERT INTO event (at_unix_ms, kind, pool, block) VALUES (?, ?, ?, ?)'),
     insertLease: database.prepare(
       `INSERT INTO lease (network, container_id, if_name, pool, leased_at_unix_ms, pod_namespace, pod_name, pod_uid,
-         boot_id, init_start_ticks, host_netns_inode) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         boot_id, init_start_ticks, host_netns_inode, owner, sticky_seconds, via)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ),
     insertAddress: database.prepare(
       'INSERT INTO lease_address (address, lease, family, block) VALUES (?, ?, ?, (SELECT id FROM block WHERE prefix = ?))',
     ),
     insertLeaseEvents: database.prepare(
-      `INSERT INTO event (at_unix_ms, kind, reason, pool, block, address, network, container_id, if_name,
-         pod_namespace, pod_name, pod_uid)
-       SELECT ?, ?, ?, lease.pool, block.prefix, lease_address.address, lease.network, lease.container_id, lease.if_name,
-         lease.pod_namespace, lease.pod_name, lease.pod_uid
+      `INSERT INTO event (at_unix_ms, kind, reason, detail, pool, block, address, network, container_id, if_name,
+         pod_namespace, pod_name, pod_uid, owner)
+       SELECT ?, ?, ?, ?, lease.pool, block.prefix, lease_address.address, lease.network, lease.container_id, lease.if_name,
+         lease.pod_namespace, lease.pod_name, lease.pod_uid, lease.owner
        FROM lease JOIN lease_address ON lease_address.lease = lease.id JOIN block ON block.id = lease_address.block
        WHERE lease.id = ? ORDER BY lease_address.family`,
+    ),
+    renewLease: database.prepare(
+      `UPDATE lease SET boot_id = ?, init_start_ticks = ?, host_netns_inode = ?, via = ?
+       WHERE network = ? AND container_id = ? AND if_name = ?`,
     ),
     findLease: database.prepare('SELECT id FROM lease WHERE network = ? AND container_id = ? AND if_name = ?'),
     deleteAddresses: database.prepare('DELETE FROM lease_address WHERE lease = ?'),
     deleteLease: database.prepare('DELETE FROM lease WHERE id = ?'),
     deleteFreed: database.prepare('DELETE FROM freed_address WHERE address = ?'),
     insertFreed: database.prepare(
-      'INSERT INTO freed_address (address, block, freed_at_unix_ms) VALUES (?, (SELECT id FROM block WHERE prefix = ?), ?)',
+      `INSERT INTO freed_address (address, block, freed_at_unix_ms, owner, sticky_seconds)
+       VALUES (?, (SELECT id FROM block WHERE prefix = ?), ?, ?, ?)`,
     ),
+    deleteBlock: database.prepare('DELETE FROM block WHERE pool = ? AND prefix = ?'),
+    insertReservation: database.prepare(
+      'INSERT INTO reservation (address, pool, owner, note, reserved_at_unix_ms) VALUES (?, ?, ?, ?, ?)',
+    ),
+    deleteReservation: database.prepare('DELETE FROM reservation WHERE address = ?'),
+    insertReservationEvent: database.prepare(
+      'INSERT INTO event (at_unix_ms, kind, detail, pool, address, owner) VALUES (?, ?, ?, ?, ?, ?)',
+    ),
+    findOldEvent: database.prepare(`${OLD_EVENTS} LIMIT 1`),
+    deleteOldEvents: database.prepare(`DELETE FROM event WHERE id IN (${OLD_EVENTS})`),
   }
 }

@@ -9,6 +9,8 @@ import { NetnsError } from './edges.ts'
 const PROBLEM_CODES: Partial<Record<ProblemType, number>> = {
   'pool-exhausted': ErrorCode.poolExhausted,
   'unknown-pool': ErrorCode.invalidConfig,
+  'bad-address': ErrorCode.invalidConfig,
+  'address-cooling': ErrorCode.tryAgainLater,
   busy: ErrorCode.tryAgainLater,
   'deadline-passed': ErrorCode.tryAgainLater,
 }

@@ -2,14 +2,18 @@ import { Fields } from './fields.ts'
 
 const PROBLEMS = {
   'bad-request': { status: 400, title: 'The request is not valid' },
+  'bad-address': { status: 400, title: 'The pool never leases this address' },
   forbidden: { status: 403, title: 'The caller may not use this socket' },
   'not-found': { status: 404, title: 'There is no such resource' },
   'unknown-pool': { status: 404, title: 'There is no such pool' },
   'method-not-allowed': { status: 405, title: 'The resource does not have this method' },
+  'address-unavailable': { status: 409, title: 'Somebody else has the address' },
+  'other-lease': { status: 409, title: 'The attachment has another lease' },
   'too-large': { status: 413, title: 'The request body is too large' },
   'unsupported-media-type': { status: 415, title: 'The request body is not application/json' },
   internal: { status: 500, title: 'ipamd failed; this is a bug' },
   'store-failed': { status: 500, title: 'The lease store failed' },
+  'address-cooling': { status: 503, title: 'The address was released too short a time ago' },
   busy: { status: 503, title: 'ipamd cannot answer now; try again' },
   'deadline-passed': { status: 503, title: 'The deadline of the request has passed' },
   'pool-exhausted': { status: 503, title: 'The pool has no free address' },

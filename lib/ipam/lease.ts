@@ -19,6 +19,10 @@ export interface Lease {
   readonly pool: string
   readonly addresses: readonly LeasedAddress[]
   readonly leasedAtUnixMs: number
+  /** Who may have the same addresses again: "namespace/name" for a pod. Known to the daemon only. */
+  readonly owner?: string | undefined
+  /** How long after the release the addresses are kept for the owner. Known to the daemon only. */
+  readonly stickySeconds?: number | undefined
 }
 
 export interface LeasedAddressDocument {

@@ -44,6 +44,26 @@ function overTheWire(document: object): unknown {
   return JSON.parse(JSON.stringify(document))
 }
 
+t.test('parseAllocateRequest() takes wishes, and refuses those that make no sense (R33)', async t => {
+  const wish = {
+    attachment: ATTACHMENT,
+    addresses: [parseAddress('10.244.1.7'), parseAddress('fd00::7')],
+    owner: 'ns/db-0',
+    stickySeconds: 60,
+  }
+  t.match(parseAllocateRequest(overTheWire(allocateRequestToWire(wish))), wish)
+  const request = (change: object) => () => parseAllocateRequest({ attachment: ATTACHMENT, ...change })
+  t.throws(request({ addresses: ['10.0.0.1', '10.0.0.2'] }), {
+    message: 'request.addresses: ["10.0.0.1","10.0.0.2"]: want at most one address of each family',
+  })
+  t.throws(request({ addresses: ['10.0.0'] }), { message: /^request\.addresses\[0\]: / })
+  t.throws(request({ owner: '' }), { message: 'request.owner: "": want 1 to 507 characters' })
+  t.throws(request({ stickySeconds: 5 }), { message: 'request.stickySeconds: 5: want an owner beside it' })
+  t.throws(request({ owner: 'a', stickySeconds: 2_592_001 }), {
+    message: 'request.stickySeconds: 2592001: want at most 2592000',
+  })
+})
+
 t.test('requests arrive as they were sent', async t => {
   const allocate = {
     attachment: ATTACHMENT,
@@ -182,4 +202,11 @@ t.test('a refusal is short, however long what was sent', async t => {
       t.ok(error.message.length < 300, error.message.slice(0, 300))
     }
   }
+})
+
+t.test('parseAllocateRequest() takes who asks, and refuses a plugin that it does not know (R6)', async t => {
+  const request = { attachment: ATTACHMENT, via: 'tulle', hostNetnsInode: 4026531840 }
+  t.match(parseAllocateRequest(request), { via: 'tulle', hostNetnsInode: 4026531840 })
+  t.throws(() => parseAllocateRequest({ ...request, via: 'other' }), /request.via: "other": want tulle or tulle-ipam/)
+  t.throws(() => parseAllocateRequest({ ...request, hostNetnsInode: -1 }), /request.hostNetnsInode: -1: /)
 })

@@ -1,9 +1,10 @@
-import { formatAddress, parseAddress, type Address } from '../net/address.ts'
+import { formatAddress, parseAddress, type Address, type Family } from '../net/address.ts'
 import { parsePrefix, formatPrefix, type Prefix } from '../net/prefix.ts'
 import { quoteText } from '../net/quote-text.ts'
 import { checkCniName, type AttachmentKey } from './attachment.ts'
-import { Fields, parsedAt, shortened } from './fields.ts'
+import { Fields, parsedAt, shown } from './fields.ts'
 import { attachmentFromWire, attachmentToWire, leaseFromWire, leaseToWire, type Lease } from './lease.ts'
+import { singleValues } from './query.ts'
 import { ParseError } from '../net/parse-error.ts'
 import { parseIfName } from '../net/if-name.ts'
 
@@ -22,11 +23,28 @@ export const PATHS = {
   collect: '/v1/leases/collect',
   pools: '/v1/pools',
   status: '/v1/status',
+  blocks: '/v1/blocks',
+  history: '/v1/history',
+  events: '/v1/events',
+  check: '/v1/check',
+  reconcile: '/v1/reconcile',
+  reservations: '/v1/reservations',
+  endReservation: '/v1/reservations/end',
+  backup: '/v1/backup',
+  openapi: '/v1/openapi.json',
+  metrics: '/metrics',
   health: '/healthz',
+  readiness: '/readyz',
 } as const
 
 /** Largest request body that ipamd reads: a GC with the attachments of some ten thousand containers. */
 export const MAX_BODY_BYTES = 1024 * 1024
+
+/** Longest time for which an address is kept for its last owner: 30 days. */
+export const MAX_STICKY_SECONDS = 2_592_000
+
+/** A namespace and a name of Kubernetes, with the slash between them. */
+const MAX_OWNER_LENGTH = 507
 
 /** The Kubernetes pod that an attachment belongs to, for people who read leases; no decision rests on it. */
 export interface PodReference {
@@ -43,6 +61,19 @@ export interface AllocateRequest {
   /** After this moment nothing is allocated any more. */
   readonly deadlineUnixMs?: number | undefined
   readonly pod?: PodReference | undefined
+  /**
+   * Exactly these addresses, at most one of each family; a family that is not named gets any. An attachment that holds others
+   * is refused.
+   */
+  readonly addresses?: readonly Address[] | undefined
+  /** Whose the lease is, "namespace/name" for a pod: gets what is reserved or kept for this owner. */
+  readonly owner?: string | undefined
+  /** How long the addresses are kept for the owner after the release; wants an owner. Absent: not at all. */
+  readonly stickySeconds?: number | undefined
+  /** The plugin that asks. It tells the daemon whether the attachment's interface will be one of ours. */
+  readonly via?: 'tulle' | 'tulle-ipam' | undefined
+  /** The inode of the network namespace in which the plugin runs. */
+  readonly hostNetnsInode?: number | undefined
 }
 
 export interface AllocateReply {
@@ -57,6 +88,8 @@ export interface ReleaseRequest {
   readonly addresses?: readonly Address[] | undefined
   /** After this moment nothing is freed any more: the caller has given up, and the attachment may have a new lease. */
   readonly deadlineUnixMs?: number | undefined
+  /** True when a person ends the lease, and not a DEL: the history says so. */
+  readonly isForced?: boolean | undefined
 }
 
 export interface ReleaseReply {
@@ -98,6 +131,17 @@ export interface PoolReport {
   readonly cooling: number
   /** How many leases the pool could hold. */
   readonly capacity: bigint
+  /** Addresses, family by family. Absent in the answer of an older daemon. */
+  readonly families?: readonly FamilyReport[] | undefined
+}
+
+/** The addresses of one family of a pool. */
+export interface FamilyReport {
+  readonly family: Family
+  readonly leased: number
+  /** Released too short a time ago. */
+  readonly cooling: number
+  readonly capacity: bigint
 }
 
 export interface PoolsReply {
@@ -105,17 +149,64 @@ export interface PoolsReply {
 }
 
 export function allocateRequestToWire(request: AllocateRequest): object {
-  return { ...request, attachment: attachmentToWire(request.attachment) }
+  const { attachment, addresses } = request
+  return { ...request, attachment: attachmentToWire(attachment), addresses: addresses?.map(formatAddress) }
 }
 
 export function parseAllocateRequest(value: unknown): AllocateRequest {
-  const fields = Fields.of(value, 'request').only(['attachment', 'pool', 'deadlineUnixMs', 'pod'])
+  const fields = Fields.of(value, 'request').only([
+    'attachment',
+    'pool',
+    'deadlineUnixMs',
+    'pod',
+    'addresses',
+    'owner',
+    'stickySeconds',
+    'via',
+    'hostNetnsInode',
+  ])
   return {
     attachment: strictAttachment(fields.object('attachment')),
     pool: fields.optionalParsed('pool', checkLength),
     deadlineUnixMs: fields.optionalCount('deadlineUnixMs'),
     pod: optionalPod(fields.optionalObject('pod')),
+    addresses: optionalOfEachFamily(fields, 'addresses'),
+    owner: fields.optionalParsed('owner', checkOwner),
+    stickySeconds: optionalStickySeconds(fields),
+    via: fields.optionalParsed('via', parseVia),
+    hostNetnsInode: fields.optionalCount('hostNetnsInode'),
   }
+}
+
+function parseVia(text: string): 'tulle' | 'tulle-ipam' {
+  if (text !== 'tulle' && text !== 'tulle-ipam') throw new ParseError(`${quoteText(text)}: want tulle or tulle-ipam`)
+  return text
+}
+
+function optionalOfEachFamily(fields: Fields, key: string): readonly Address[] | undefined {
+  const addresses = fields.optionalList(key, (item, path) => parsedAt(item, path, parseAddress))
+  const families = addresses?.map(address => address.family)
+  if (families !== undefined && new Set(families).size !== families.length) {
+    throw new ParseError(`${fields.path}.${key}: ${shown(fields.value[key])}: want at most one address of each family`)
+  }
+  return addresses
+}
+
+function optionalStickySeconds(fields: Fields): number | undefined {
+  const seconds = fields.optionalCount('stickySeconds')
+  if (seconds === undefined || seconds === 0) return undefined
+  const path = `${fields.path}.stickySeconds: ${seconds}`
+  if (seconds > MAX_STICKY_SECONDS) throw new ParseError(`${path}: want at most ${MAX_STICKY_SECONDS}`)
+  if (fields.optionalString('owner') === undefined) throw new ParseError(`${path}: want an owner beside it`)
+  return seconds
+}
+
+/** @throws {ParseError} for an owner that is empty or too long. */
+export function checkOwner(text: string): string {
+  if (text === '' || text.length > MAX_OWNER_LENGTH) {
+    throw new ParseError(`${quoteText(text)}: want 1 to ${MAX_OWNER_LENGTH} characters`)
+  }
+  return text
 }
 
 export function allocateReplyToWire(reply: AllocateReply): object {
@@ -128,16 +219,22 @@ export function parseAllocateReply(value: unknown): AllocateReply {
 }
 
 export function releaseRequestToWire(request: ReleaseRequest): object {
-  const { attachment, addresses, deadlineUnixMs } = request
-  return { attachment: attachmentToWire(attachment), addresses: addresses?.map(formatAddress), deadlineUnixMs }
+  const { attachment, addresses, deadlineUnixMs, isForced } = request
+  return {
+    attachment: attachmentToWire(attachment),
+    addresses: addresses?.map(formatAddress),
+    deadlineUnixMs,
+    isForced,
+  }
 }
 
 export function parseReleaseRequest(value: unknown): ReleaseRequest {
-  const fields = Fields.of(value, 'request').only(['attachment', 'addresses', 'deadlineUnixMs'])
+  const fields = Fields.of(value, 'request').only(['attachment', 'addresses', 'deadlineUnixMs', 'isForced'])
   return {
     attachment: strictAttachment(fields.object('attachment')),
     addresses: fields.optionalList('addresses', (item, path) => parsedAt(item, path, parseAddress)),
     deadlineUnixMs: fields.optionalCount('deadlineUnixMs'),
+    ...(fields.value['isForced'] === undefined ? {} : { isForced: fields.boolean('isForced') }),
   }
 }
 
@@ -218,6 +315,7 @@ export function poolsReplyToWire(reply: PoolsReply): object {
     blocks: pool.blocks.map(block => ({ prefix: formatPrefix(block.prefix) })),
     // Text: a /56 holds more addresses than a JSON number counts.
     capacity: pool.capacity.toString(),
+    families: pool.families?.map(family => ({ ...family, capacity: family.capacity.toString() })),
   }))
   return { pools }
 }
@@ -232,6 +330,19 @@ function parsePoolReport(value: unknown, path: string): PoolReport {
     name: fields.string('name'),
     prefixes: fields.list('prefixes', (item, at) => parsedAt(item, at, parsePrefix)),
     blocks: fields.list('blocks', (item, at) => ({ prefix: Fields.of(item, at).parsed('prefix', parsePrefix) })),
+    leased: fields.count('leased'),
+    cooling: fields.count('cooling'),
+    capacity: fields.parsed('capacity', parseDecimal),
+    families: fields.optionalList('families', parseFamilyReport),
+  }
+}
+
+function parseFamilyReport(value: unknown, path: string): FamilyReport {
+  const fields = Fields.of(value, path)
+  const family = fields.count('family')
+  if (family !== 4 && family !== 6) throw new ParseError(`${path}.family: ${family}: want 4 or 6`)
+  return {
+    family,
     leased: fields.count('leased'),
     cooling: fields.count('cooling'),
     capacity: fields.parsed('capacity', parseDecimal),
@@ -252,18 +363,6 @@ export function parseStatusQuery(query: URLSearchParams): string | undefined {
 /** The path and query of GET /v1/status. */
 export function statusPath(pool: string | undefined): string {
   return pool === undefined ? PATHS.status : `${PATHS.status}?${new URLSearchParams({ pool }).toString()}`
-}
-
-/** Reads the query, refusing unknown and repeated names. */
-function singleValues(query: URLSearchParams, known: readonly string[]): ReadonlyMap<string, string> {
-  const values = new Map<string, string>()
-  for (const [key, value] of query) {
-    if (!known.includes(key))
-      throw new ParseError(`query.${shortened(key)}: unknown parameter, want one of ${known.join(', ')}`)
-    if (values.has(key)) throw new ParseError(`query.${key}: given twice, want it once`)
-    values.set(key, value)
-  }
-  return values
 }
 
 function strictAttachment(fields: Fields): AttachmentKey {

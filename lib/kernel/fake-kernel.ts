@@ -2,7 +2,7 @@ import type { Address } from '../net/address.ts'
 import type { IfName } from '../net/if-name.ts'
 import { KernelError, type Kernel } from '../plan/kernel.ts'
 import { LINK_GROUP, ROUTE_PROTOCOL } from '../plan/marks.ts'
-import type { ObservedInterface, ObservedLink } from '../plan/observed.ts'
+import type { ObservedInterface, ObservedLink, OwnRoute } from '../plan/observed.ts'
 import type { AddRoute, AddVeth, DeleteRoute, Operation, Place } from '../plan/operation.ts'
 import { ruleComment, type Ruleset } from '../plan/ruleset.ts'
 import type { Deadline } from '../time/deadline.ts'
@@ -81,6 +81,14 @@ export class FakeKernel implements Kernel {
   async observeOwnLinks(by: Deadline): Promise<readonly ObservedLink[]> {
     return this.#step('observeOwnLinks', by, () =>
       this.#host.links.filter(({ group }) => group === LINK_GROUP).map(observed),
+    )
+  }
+
+  async observeOwnRoutes(by: Deadline): Promise<readonly OwnRoute[]> {
+    return this.#step('observeOwnRoutes', by, () =>
+      this.#host.routes
+        .filter(({ protocol }) => protocol === ROUTE_PROTOCOL)
+        .map(({ to, link }) => ({ to, ...(link === undefined ? {} : { linkIndex: link.index }) })),
     )
   }
 

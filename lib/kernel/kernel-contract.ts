@@ -412,6 +412,25 @@ export function kernelContract(name: string, open: () => Promise<ContractSubject
     )
   })
 
+  test('finds the routes of our protocol, and nobody else’s (invariant 4)', async (t, { kernel, somebodyElse }) => {
+    t.same(await kernel.observeOwnRoutes(soon()), [])
+    await somebodyElse.addVethPair('foreign0', 'foreign1')
+    await somebodyElse.learnDefaultRoute('foreign0')
+    for (const operation of QUIET_PAIR) await kernel.apply(operation, soon())
+    for (const to of ['10.0.0.7/32', 'fd00::7/128']) await kernel.apply(route('add', to, ON_HOST), soon())
+    for (const block of ['10.0.0.0/24', 'fd00::/64']) await kernel.apply(unreachable('add', block), soon())
+    const linkIndex = (await kernel.observeLink('host', TUL, soon()))?.index
+    t.strictSame(
+      new Map((await kernel.observeOwnRoutes(soon())).map(own => [formatPrefix(own.to), own.linkIndex])),
+      new Map([
+        ['10.0.0.7/32', linkIndex],
+        ['fd00::7/128', linkIndex],
+        ['10.0.0.0/24', undefined],
+        ['fd00::/64', undefined],
+      ]),
+    )
+  })
+
   test('finds the link that packets to an address leave by (R27)', async (t, { kernel, somebodyElse }) => {
     const towards = async (text: string) => (await kernel.observeLinkTowards(parseAddress(text), soon()))?.name
     t.equal(await towards('203.0.113.1'), undefined, 'no route')

@@ -2,8 +2,8 @@ import { closeSync } from 'node:fs'
 import type { NativeAddon, NetnsHandle } from '../../native/addon.ts'
 import type { Address } from '../net/address.ts'
 import type { IfName } from '../net/if-name.ts'
-import { LINK_GROUP, NFT_TABLE } from '../plan/marks.ts'
-import type { ObservedInterface, ObservedLink } from '../plan/observed.ts'
+import { LINK_GROUP, NFT_TABLE, ROUTE_PROTOCOL } from '../plan/marks.ts'
+import type { ObservedInterface, ObservedLink, OwnRoute } from '../plan/observed.ts'
 import { placeOf, type Operation, type Place } from '../plan/operation.ts'
 import { renderOperation } from '../plan/render.ts'
 import { ruleComment, type Chain, type Ruleset } from '../plan/ruleset.ts'
@@ -156,6 +156,15 @@ class LinuxKernel implements Kernel {
   async observeOwnLinks(by: Deadline): Promise<readonly ObservedLink[]> {
     const replies = await this.#dump('host', encode.dumpVeths(), by)
     return replies.map(decode.decodeLink).filter(link => link.group === LINK_GROUP)
+  }
+
+  async observeOwnRoutes(by: Deadline): Promise<readonly OwnRoute[]> {
+    const filter = { protocol: ROUTE_PROTOCOL, type: 'any' } as const
+    const replies = [
+      ...(await this.#dump('host', encode.dumpRoutes(4, filter), by)),
+      ...(await this.#dump('host', encode.dumpRoutes(6, filter), by)),
+    ]
+    return replies.map(decode.decodeOwnRoute).filter(isPresent)
   }
 
   async observeLinkTowards(address: Address, by: Deadline): Promise<ObservedLink | undefined> {

@@ -4,8 +4,9 @@ import { getMap, getString, getU16, getU32 } from 'netlink/dist/structs.js'
 import { addressFromBytes, type Address } from '../net/address.ts'
 import type { IfName } from '../net/if-name.ts'
 import { macFromBytes, type Mac } from '../net/mac.ts'
-import { defaultPrefix, prefixOf } from '../net/prefix.ts'
-import type { ObservedAddress, ObservedLink, ObservedNeighbour, ObservedRoute } from '../plan/observed.ts'
+import { defaultPrefix, prefixOf, type Prefix } from '../net/prefix.ts'
+import type { ObservedAddress, ObservedLink, ObservedNeighbour, ObservedRoute, OwnRoute } from '../plan/observed.ts'
+import { ROUTE_PROTOCOL } from '../plan/marks.ts'
 import type { NetlinkReply } from './netlink-socket.ts'
 import { AF_INET, AF_INET6 } from './rtnetlink-encode.ts'
 
@@ -24,6 +25,8 @@ const IFA = { address: 1, local: 2, flags: 8 } as const
 const RTA = { dst: 1, oif: 4, gateway: 5, multipath: 9, table: 15, via: 18 } as const
 /** struct rtnexthop: length u16, flags u8, weight u8, interface index. Attributes follow. */
 const NEXT_HOP_BYTES = 8
+/** Kinds of routes that refuse packets; the codec turns a number that it knows into a name. */
+const REFUSING: ReadonlySet<unknown> = new Set(['UNREACHABLE', 'PROHIBIT', 'BLACKHOLE'])
 const NDA = { dst: 1, lladdr: 2 } as const
 
 export function decodeLink(reply: NetlinkReply): ObservedLink {
@@ -88,19 +91,45 @@ export function addressLinkIndex(reply: NetlinkReply): number {
  * only, is in another table than the main one, or of a family that we do not use.
  */
 export function decodeRoutes(reply: NetlinkReply, index: number): readonly ObservedRoute[] {
+  const route = decodeMainRoute(reply)
+  if (route === undefined) return []
+  const { to, protocol } = route
+  return nextHopsOf(route.attributes)
+    .filter(hop => hop.linkIndex === index)
+    .map(({ via }) => ({ to, protocol, ...(via === undefined ? {} : { via }) }))
+}
+
+/** A route of our protocol; undefined for one that is not, or that is in another table than the main one. */
+export function decodeOwnRoute(reply: NetlinkReply): OwnRoute | undefined {
+  const route = decodeMainRoute(reply)
+  if (route?.protocol !== ROUTE_PROTOCOL) return undefined
+  const linkIndex = nextHopsOf(route.attributes)[0]?.linkIndex
+  // The kernel writes IPv6 routes that refuse packets down with the index of lo.
+  const leads = linkIndex !== undefined && !route.refuses
+  return { to: route.to, ...(leads ? { linkIndex } : {}) }
+}
+
+interface MainRoute {
+  readonly to: Prefix
+  readonly protocol: number
+  /** True for unreachable, prohibit and blackhole. */
+  readonly refuses: boolean
+  readonly attributes: Attributes
+}
+
+/** Undefined for a route of another table than the main one, or of a family that we do not use. */
+function decodeMainRoute(reply: NetlinkReply): MainRoute | undefined {
   const header = rt.parseRoute(head(reply, rt.__LENGTH_Route))
   const attributes = attributesOf(reply, rt.__LENGTH_Route)
   const table = attributes.get(RTA.table)
-  if ((table === undefined ? header.table : getU32(table)) !== rt.RoutingTableClass.MAIN) return []
+  if ((table === undefined ? header.table : getU32(table)) !== rt.RoutingTableClass.MAIN) return undefined
   const family = header.family === AF_INET ? 4 : header.family === AF_INET6 ? 6 : undefined
-  if (family === undefined) return []
+  if (family === undefined) return undefined
   const dst = attributes.get(RTA.dst)
   const to = dst === undefined ? defaultPrefix(family) : prefixOf(addressFromBytes(dst), header.dstLen ?? 0)
   // The codec turns a number that it knows into a name.
   const protocol = typeof header.protocol === 'string' ? rt.RouteProtocol[header.protocol] : (header.protocol ?? 0)
-  return nextHopsOf(attributes)
-    .filter(hop => hop.linkIndex === index)
-    .map(({ via }) => ({ to, protocol, ...(via === undefined ? {} : { via }) }))
+  return { to, protocol, refuses: REFUSING.has(header.type), attributes }
 }
 
 /** The indexes of the links that a route leads through: none for one that leads nowhere, several for a multipath route. */

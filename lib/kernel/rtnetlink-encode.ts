@@ -181,12 +181,12 @@ export function changeUnreachable(verb: 'add' | 'delete', block: Prefix): Netlin
 /** The routes of one family that match; the kernel filters by link and protocol (NETLINK_GET_STRICT_CHK). */
 export function dumpRoutes(
   family: 4 | 6,
-  filter: { readonly oif?: number; readonly protocol?: number },
+  filter: { readonly oif?: number; readonly protocol?: number; readonly type?: 'any' },
 ): NetlinkRequest {
   const data = rt.formatRoute({
     family: familyNumber(family),
     protocol: filter.protocol ?? 0,
-    type: rt.RouteType.UNICAST,
+    type: filter.type === 'any' ? rt.RouteType.UNSPEC : rt.RouteType.UNICAST,
   })
   const attributes = filter.oif === undefined ? [] : rt.formatRouteAttrs({ oif: filter.oif })
   return { type: rt.MessageType.GETROUTE, flags: 0, payload: payload(data, attributes) }

@@ -8,7 +8,7 @@ import { DeadlineExceeded, type Deadline } from '../time/deadline.ts'
 import { isErrnoException, removeIfThere } from './durable-file.ts'
 
 /** Where the locks of a node are, beside ipamd's socket: the executable and the daemon must agree on it. */
-const LOCK_DIR_NAME = 'locks'
+export const LOCK_DIR_NAME = 'locks'
 /** How long to wait before asking for a lock again, in milliseconds: from the first to the last. */
 const FIRST_PAUSE_MS = 1
 const LAST_PAUSE_MS = 20

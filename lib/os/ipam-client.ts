@@ -22,16 +22,22 @@ import { ParseError } from '../net/parse-error.ts'
 import type { Deadline } from '../time/deadline.ts'
 import { exchange, type HttpRequest } from './http-over-unix.ts'
 
+/** What the daemon keeps with each lease about who asked for it. */
+export type Asker = Pick<AllocateRequest, 'via' | 'hostNetnsInode'>
+
 /** ipamd over its Unix socket. */
 export class IpamClient implements Ipam {
   readonly #socketPath: string
+  readonly #asker: () => Asker
 
-  constructor(socketPath: string) {
+  /** @param asker called for each ADD, and only then: what gives addresses back must not fail on it. */
+  constructor(socketPath: string, asker: () => Asker = () => ({})) {
     this.#socketPath = socketPath
+    this.#asker = asker
   }
 
   async allocate(request: AllocateRequest, by: Deadline): Promise<Lease> {
-    const body = allocateRequestToWire(request)
+    const body = allocateRequestToWire({ ...request, ...this.#asker() })
     const { lease } = await this.#ask({ method: 'POST', path: PATHS.leases, body }, { by, parse: parseAllocateReply })
     return lease
   }

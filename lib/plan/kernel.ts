@@ -1,6 +1,6 @@
 import type { Address } from '../net/address.ts'
 import type { IfName } from '../net/if-name.ts'
-import type { ObservedInterface, ObservedLink } from './observed.ts'
+import type { ObservedInterface, ObservedLink, OwnRoute } from './observed.ts'
 import type { Operation, Place } from './operation.ts'
 import { renderOperation } from './render.ts'
 import type { Ruleset } from './ruleset.ts'
@@ -30,6 +30,9 @@ export interface Kernel extends Disposable {
 
   /** Every link of the host that is in our link group. */
   observeOwnLinks(by: Deadline): Promise<readonly ObservedLink[]>
+
+  /** Every route of the host's main table that has our route protocol. */
+  observeOwnRoutes(by: Deadline): Promise<readonly OwnRoute[]>
 
   /** The host's link through which packets to `address` leave; undefined when nothing leads there. */
   observeLinkTowards(address: Address, by: Deadline): Promise<ObservedLink | undefined>

@@ -16,6 +16,11 @@ export function hostIfNameOf(attachment: AttachmentKey): IfName {
   return parseIfName(HOST_IF_NAME_PREFIX + attachmentHash(attachment).slice(0, HASH_CHARACTERS))
 }
 
+/** How attachmentHash() of the attachment begins whose host-side veth has this name. */
+export function hashOfHostIfName(hostIfName: IfName): string {
+  return hostIfName.slice(HOST_IF_NAME_PREFIX.length)
+}
+
 /** The hardware address of one end of the pair of `attachment`: derived, so that nobody rewrites it later (R23). */
 export function macOf(attachment: AttachmentKey, end: 'host' | 'pod'): Mac {
   const hash = fnv1a64(`${attachmentKeyText(attachment)} ${end}`)

@@ -35,6 +35,13 @@ export interface ObservedRoute {
   readonly protocol: number
 }
 
+/** A route of ours on the host. */
+export interface OwnRoute {
+  readonly to: Prefix
+  /** The index of the link that it leads through; undefined for one that refuses packets (`unreachable`). */
+  readonly linkIndex?: number
+}
+
 /** A neighbour entry of a link. */
 export interface ObservedNeighbour {
   readonly address: Address

@@ -1,5 +1,6 @@
 import process from 'node:process'
 import { DEFAULT_SOCKET_PATH } from '../../lib/cni/tulle-configuration.ts'
+import { askerOf } from '../../lib/os/asker.ts'
 import { takeAttachmentLock } from '../../lib/os/attachment-lock.ts'
 import { IpamClient } from '../../lib/os/ipam-client.ts'
 import { printOutcome, runOfProcess, stderrLog } from '../../lib/os/plugin-process.ts'
@@ -11,7 +12,7 @@ import { run } from './run.ts'
 export async function main({ addonPath }: { readonly addonPath: string }): Promise<void> {
   const addon = loadAddon(addonPath)
   const outcome = await run(runOfProcess(process.env, addon), {
-    ipam: socketPath => new IpamClient(socketPath),
+    ipam: socketPath => new IpamClient(socketPath, () => askerOf('tulle-ipam', addon)),
     // Always beside the default socket: whatever the configurations of a node say, they must share the locks.
     lock: (attachment, by) => takeAttachmentLock(attachment, { addon, socketPath: DEFAULT_SOCKET_PATH, by }),
     spoolRelease,

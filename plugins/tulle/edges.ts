@@ -3,6 +3,7 @@ import { NetnsError } from '../../lib/attach/edges.ts'
 import { DEFAULT_SOCKET_PATH } from '../../lib/cni/tulle-configuration.ts'
 import { openLinuxKernel } from '../../lib/kernel/linux-kernel.ts'
 import { isNativeError } from '../../lib/kernel/native-error.ts'
+import { askerOf } from '../../lib/os/asker.ts'
 import { takeAttachmentLock } from '../../lib/os/attachment-lock.ts'
 import { runDelegate } from '../../lib/os/delegate.ts'
 import { IpamClient } from '../../lib/os/ipam-client.ts'
@@ -27,7 +28,7 @@ export function executableEdges({ env, addon, log }: Surroundings): Edges {
         throw new NetnsError(podNetnsPath, { reason: cause.message, cause })
       }
     },
-    ipam: socketPath => new IpamClient(socketPath),
+    ipam: socketPath => new IpamClient(socketPath, () => askerOf('tulle', addon)),
     delegate: (call, by) => runDelegate(call, { env, by }),
     // Always beside the default socket: whatever the configurations of a node say, they must share the locks.
     lock: (attachment, by) => takeAttachmentLock(attachment, { addon, socketPath: DEFAULT_SOCKET_PATH, by }),

@@ -27,6 +27,8 @@ export interface TulleNodeOptions {
   readonly plugins?: readonly JsonObject[]
   /** Folders of CNI_PATH after ours. */
   readonly cniPath?: readonly string[]
+  /** Further keys of ipamd's configuration. */
+  readonly ipamd?: JsonObject
   /** Leaves the node as the kernel made it, instead of as the first ADD leaves it. */
   readonly isFresh?: boolean
 }
@@ -55,11 +57,13 @@ export class TulleNode implements AsyncDisposable {
   readonly runtime: CniRuntime
   readonly folder: string
   readonly #prefixes: readonly string[]
+  readonly #ipamdKeys: JsonObject
   #ipamd: Ipamd | undefined
 
   private constructor(folder: string, options: TulleNodeOptions) {
     this.folder = folder
     this.#prefixes = options.prefixes ?? DUAL_STACK
+    this.#ipamdKeys = options.ipamd ?? {}
     const own = { type: 'tulle', ...options.plugin, ipam: options.plugin?.['ipam'] ?? { type: 'tulle-ipam' } }
     const conflist = { cniVersion: options.cniVersion ?? '1.1.0', name: 'pods', plugins: options.plugins ?? [own] }
     this.runtime = new CniRuntime({ conflist, cniPath: [BIN_FOLDER, ...(options.cniPath ?? [])] })
@@ -83,15 +87,17 @@ export class TulleNode implements AsyncDisposable {
     return this.#ipamd
   }
 
-  /** Starts ipamd on the state that it left. */
-  async startIpamd(): Promise<void> {
+  /** Starts ipamd on the state that it left; in another network namespace than the node's when one is given. */
+  async startIpamd(netns?: Netns): Promise<void> {
     this.#ipamd = await Ipamd.start({
+      ...(netns === undefined ? {} : { netns }),
       executable: join(BIN_FOLDER, 'ipamd'),
       configFile: join(this.folder, 'ipamd.json'),
       config: {
         socket: join(RUN_FOLDER, 'ipamd.sock'),
         stateDir: join(this.folder, 'state'),
         pools: [{ name: 'default', prefixes: this.#prefixes, cooldownSeconds: 1 }],
+        ...this.#ipamdKeys,
       },
     })
   }

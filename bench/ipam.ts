@@ -1,0 +1,218 @@
+/**
+ * Measures leasing and releasing at 10, 1,000 and 60,000 leases, ipamd beside host-local, in one run: `npm run bench:ipam`.
+ *
+ * Both keep their leases in the same folder of the same disk, and take turns. A request to ipamd is one connection to its socket;
+ * host-local is executed, as a runtime does. Raw samples go to bench/results/ipam.json.
+ */
+import '../e2e/netns/harness/isolated.ts'
+import { spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpus, release, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { debianPlugins } from '../e2e/netns/harness/debian-plugins.ts'
+import { Ipamd } from '../e2e/netns/harness/ipamd.ts'
+import { callIpamd } from '../e2e/netns/harness/lease-client.ts'
+import { BIN_FOLDER, RUN_FOLDER } from '../e2e/netns/harness/tulle.ts'
+import { quantile, renderTable } from './statistics.ts'
+
+const RESULTS = join(import.meta.dirname, 'results')
+const SOCKET = join(RUN_FOLDER, 'ipamd.sock')
+const CROWD = 64
+
+/**
+ * How many pairs of lease and release are measured. host-local reads every lease for each, so that it gets fewer; 64 of it at
+ * once, with 60,000 leases, would take minutes: there the one client tells enough, because they wait for each other's lock.
+ */
+const LEVELS = [
+  { leases: 10, turns: 20, perTurn: { ipamd: 20, hostLocal: 2 }, crowdOfHostLocal: true },
+  { leases: 1_000, turns: 20, perTurn: { ipamd: 20, hostLocal: 2 }, crowdOfHostLocal: true },
+  { leases: 60_000, turns: 5, perTurn: { ipamd: 80, hostLocal: 1 }, crowdOfHostLocal: false },
+] as const
+
+interface Contender {
+  readonly name: 'ipamd' | 'host-local'
+  readonly allocate: (containerId: string) => Promise<void>
+  readonly release: (containerId: string) => Promise<void>
+}
+
+interface Sample {
+  readonly contender: string
+  readonly leases: number
+  readonly clients: number
+  readonly verb: 'lease' | 'release'
+  readonly ms: number
+}
+
+interface Throughput {
+  readonly contender: string
+  readonly leases: number
+  /** Leases and releases, each counted once. */
+  readonly perSecond: number
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'tulle-bench-ipam-'))
+const samples: Sample[] = []
+const throughputs: Throughput[] = []
+let nextContainer = 0
+try {
+  await bench()
+} finally {
+  rmSync(folder, { recursive: true })
+}
+
+async function bench(): Promise<void> {
+  const options = {
+    executable: join(BIN_FOLDER, 'ipamd'),
+    configFile: join(folder, 'ipamd.json'),
+    config: {
+      socket: SOCKET,
+      stateDir: join(folder, 'state'),
+      pools: [{ name: 'default', prefixes: ['10.244.0.0/16'], cooldownSeconds: 0 }],
+    },
+  }
+  await using ipamd = await Ipamd.start(options)
+  const hostLocal = await openHostLocal()
+  let filled = 0
+  for (const level of LEVELS) {
+    await fillIpamd(filled, level.leases)
+    hostLocal.fill(filled, level.leases)
+    filled = level.leases
+    await measureLevel(level, { ipamd: openIpamd(), hostLocal: hostLocal.contender })
+  }
+  const rssMiB = rssOf(ipamd.pid)
+  const stopped = performance.now()
+  await ipamd.stop()
+  const stopMs = performance.now() - stopped
+  const began = performance.now()
+  await using again = await Ipamd.start(options)
+  const startMs = performance.now() - began
+  report({ rssMiB, rssAfterStartMiB: rssOf(again.pid), startMs, stopMs })
+}
+
+async function measureLevel(
+  level: (typeof LEVELS)[number],
+  { ipamd, hostLocal }: { readonly ipamd: Contender; readonly hostLocal: Contender },
+): Promise<void> {
+  for (let turn = 0; turn < level.turns; turn++) {
+    for (let pair = 0; pair < level.perTurn.ipamd; pair++) await measurePair(ipamd, level.leases, 1)
+    for (let pair = 0; pair < level.perTurn.hostLocal; pair++) await measurePair(hostLocal, level.leases, 1)
+  }
+  await measureCrowd(ipamd, level.leases, 20)
+  if (level.crowdOfHostLocal) await measureCrowd(hostLocal, level.leases, 1)
+  await measureCrowd(ipamd, level.leases, 20)
+}
+
+/** 64 clients, each with `pairs` leases and releases one behind the other. */
+async function measureCrowd(contender: Contender, leases: number, pairs: number): Promise<void> {
+  const began = performance.now()
+  const clients = Array.from({ length: CROWD }, async () => {
+    for (let pair = 0; pair < pairs; pair++) await measurePair(contender, leases, CROWD)
+  })
+  await Promise.all(clients)
+  const seconds = (performance.now() - began) / 1000
+  throughputs.push({ contender: contender.name, leases, perSecond: (2 * CROWD * pairs) / seconds })
+}
+
+async function measurePair({ name, allocate, release }: Contender, leases: number, clients: number): Promise<void> {
+  const containerId = `measured-${nextContainer++}`
+  for (const [verb, work] of [['lease', allocate] as const, ['release', release] as const]) {
+    const began = performance.now()
+    await work(containerId)
+    samples.push({ contender: name, leases, clients, verb, ms: performance.now() - began })
+  }
+}
+
+function openIpamd(): Contender {
+  return { name: 'ipamd', allocate: id => ask('/v1/leases', id), release: id => ask('/v1/leases/release', id) }
+}
+
+async function ask(path: string, containerId: string): Promise<void> {
+  const attachment = { network: 'bench', containerId, ifName: 'eth0' }
+  const { status, body } = await callIpamd(SOCKET, { path, body: { attachment }, timeoutMs: 30_000 })
+  if (status !== 200) throw new Error(`${path}: ${status} ${JSON.stringify(body)}`)
+}
+
+async function fillIpamd(from: number, to: number): Promise<void> {
+  let next = from
+  const clients = Array.from({ length: CROWD }, async () => {
+    while (next < to) await ask('/v1/leases', `filled-${next++}`)
+  })
+  await Promise.all(clients)
+}
+
+async function openHostLocal() {
+  const { cniPath } = await debianPlugins(folder)
+  const executable = join(cniPath[0] ?? '', 'host-local')
+  const dataDir = join(folder, 'host-local')
+  const ipam = { type: 'host-local', ranges: [[{ subnet: '10.245.0.0/16' }]], dataDir }
+  const configuration = JSON.stringify({ cniVersion: '1.0.0', name: 'bench', type: 'none', ipam })
+  mkdirSync(join(dataDir, 'bench'), { recursive: true })
+  return {
+    contender: {
+      name: 'host-local' as const,
+      allocate: (id: string) => execute(executable, { verb: 'ADD', id, configuration }),
+      release: (id: string) => execute(executable, { verb: 'DEL', id, configuration }),
+    },
+    /** As host-local itself would have left them: one file for each address. */
+    fill: (from: number, to: number) => {
+      for (let index = from; index < to; index++) {
+        const number = index + 2
+        const address = `10.245.${number >> 8}.${number & 255}`
+        writeFileSync(join(dataDir, 'bench', address), `filled-${index}\r\neth0`)
+        if (index === to - 1) writeFileSync(join(dataDir, 'bench', 'last_reserved_ip.0'), address)
+      }
+    },
+  }
+}
+
+function execute(
+  executable: string,
+  { verb, id, configuration }: { readonly verb: string; readonly id: string; readonly configuration: string },
+): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const env = { CNI_COMMAND: verb, CNI_CONTAINERID: id, CNI_IFNAME: 'eth0', CNI_NETNS: '/dev/null', CNI_PATH: '/' }
+  const child = spawn(executable, [], { env, stdio: ['pipe', 'pipe', 'inherit'], timeout: 120_000 })
+  let said = ''
+  child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString('utf8')))
+  child.on('error', reject)
+  child.on('close', code => (code === 0 ? resolve() : reject(new Error(`host-local ${verb}: ${code} ${said}`))))
+  child.stdin.end(configuration)
+  return promise
+}
+
+function rssOf(pid: number): number {
+  const kiB = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
+  return Number(kiB) / 1024
+}
+
+function report(daemon: Readonly<Record<'rssMiB' | 'rssAfterStartMiB' | 'startMs' | 'stopMs', number>>): void {
+  const header = ['leases, clients', 'lease p50 ms', 'p99', 'release p50 ms', 'p99', 'per second', 'samples']
+  const rows = LEVELS.flatMap(({ leases }) =>
+    [1, CROWD].flatMap(clients => ['ipamd', 'host-local'].map(name => rowOf(name, leases, clients))),
+  )
+  process.stdout.write(`${renderTable([header, ...rows])}\n`)
+  const numbers = Object.entries(daemon).map(([name, value]) => `${name} ${value.toFixed(1)}`)
+  process.stdout.write(`ipamd at 60,000 leases: ${numbers.join(', ')}\n`)
+  const machine = {
+    cpu: cpus()[0]?.model,
+    cores: cpus().length,
+    kernel: release(),
+    loadavg: readFileSync('/proc/loadavg', 'utf8').trim(),
+    folder,
+  }
+  mkdirSync(RESULTS, { recursive: true })
+  const document = { date: new Date().toISOString(), machine, daemon, throughputs, samples }
+  writeFileSync(join(RESULTS, 'ipam.json'), `${JSON.stringify(document)}\n`)
+}
+
+function rowOf(name: string, leases: number, clients: number): readonly string[] {
+  const own = samples.filter(each => each.contender === name && each.leases === leases && each.clients === clients)
+  const cells = (['lease', 'release'] as const).flatMap(verb => {
+    const times = own.filter(each => each.verb === verb).map(each => each.ms)
+    if (times.length === 0) return ['', '']
+    return [quantile(times, 0.5), quantile(times, 0.99)].map(value => value.toFixed(2))
+  })
+  const rates = throughputs.filter(each => each.contender === name && each.leases === leases)
+  const best = clients === 1 || rates.length === 0 ? '' : Math.max(...rates.map(each => each.perSecond)).toFixed(0)
+  return [`${name}, ${leases}, ${clients}`, ...cells, best, String(own.length / 2)]
+}

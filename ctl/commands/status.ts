@@ -1,0 +1,79 @@
+import { IpamProblem } from '../../lib/ipam/errors.ts'
+import { parsePoolsReply, PATHS, statusPath, type PoolReport } from '../../lib/ipam/protocol.ts'
+import type { Ask } from '../ask.ts'
+import type { Command } from '../command.ts'
+import { ExitCode } from '../exit-code.ts'
+import { printable } from '../printable.ts'
+import type { Style } from '../style.ts'
+import { renderTable, type Cell } from '../table.ts'
+import { understood } from '../understood.ts'
+import { usedOf } from './pools.ts'
+
+export const STATUS: Command = {
+  name: 'status',
+  summary: 'say whether a new pod would get an address, from each pool',
+  details: 'Fails (exit code 1) when one of the pools has no address to give, and says why.',
+  operands: [],
+  options: [],
+  prepare: () => async ask => {
+    const { pools } = understood(ask, await ask.get(PATHS.pools), parsePoolsReply)
+    const states: PoolState[] = []
+    for (const pool of pools) states.push({ pool, refusal: await refusalOf(ask, pool.name) })
+    const isReady = states.every(({ refusal }) => refusal === undefined)
+    return {
+      document: documentOf(ask, states),
+      text: style => render(ask, { states, style }),
+      ...(isReady ? {} : { exitCode: ExitCode.failed }),
+    }
+  },
+}
+
+interface PoolState {
+  readonly pool: PoolReport
+  /** Why a new pod would get no address; undefined when it would. */
+  readonly refusal: IpamProblem | undefined
+}
+
+async function refusalOf(ask: Ask, pool: string): Promise<IpamProblem | undefined> {
+  try {
+    await ask.get(statusPath(pool))
+    return undefined
+  } catch (refusal) {
+    if (refusal instanceof IpamProblem) return refusal
+    throw refusal
+  }
+}
+
+function documentOf({ socketPath }: Ask, states: readonly PoolState[]): object {
+  const pools = states.map(({ pool, refusal }) => ({
+    name: pool.name,
+    ready: refusal === undefined,
+    ...(refusal === undefined ? {} : { problem: refusal.toWire() }),
+    leased: pool.leased,
+    cooling: pool.cooling,
+    // Text, as ipamd has it: a /56 holds more addresses than a JSON number counts.
+    capacity: pool.capacity.toString(),
+  }))
+  return { socket: socketPath, ready: pools.every(pool => pool.ready), pools }
+}
+
+const HEADER = ['POOL', 'READY', 'LEASED', 'COOLING', 'CAPACITY', 'USED']
+
+function render({ socketPath }: Ask, { states, style }: { states: readonly PoolState[]; style: Style }): string {
+  const isReady = states.every(({ refusal }) => refusal === undefined)
+  const state = isReady ? style('green', 'ready') : style('red', 'not ready')
+  const reasons = states.map(({ pool, refusal }) => {
+    return refusal === undefined ? '' : `${pool.name}: ${printable(refusal.detail)}\n`
+  })
+  return [
+    `ipamd at ${printable(socketPath)}: ${state}\n\n`,
+    renderTable(HEADER, { rows: states.map(rowOf), style }),
+    reasons.join('') === '' ? '' : `\n${reasons.join('')}`,
+  ].join('')
+}
+
+function rowOf({ pool, refusal }: PoolState): readonly Cell[] {
+  const ready: Cell = refusal === undefined ? { text: 'yes', format: 'green' } : { text: 'no', format: 'red' }
+  const { leased, cooling, capacity } = pool
+  return [pool.name, ready, String(leased), String(cooling), capacity.toString(), usedOf(pool)]
+}

@@ -1,0 +1,162 @@
+import type { PoolReport } from '../../lib/ipam/protocol.ts'
+import type { LeaseEvent } from '../allocator/events.ts'
+import type { Labels, Metric, Sample } from './exposition.ts'
+import { Counter, gauge, Histogram } from './instruments.ts'
+
+// From a fast NVMe disk to a disk that is in trouble.
+const COMMIT_BOUNDS_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
+
+/** What the daemon counts while it runs. Everything else is looked at when somebody asks: see observedMetrics(). */
+export class Metrics {
+  readonly #requests = new Counter({
+    name: 'tulle_ipamd_requests_total',
+    help: 'Requests answered, by method, route and HTTP status.',
+  })
+  readonly #refusals = new Counter({
+    name: 'tulle_ipamd_allocation_refusals_total',
+    help: 'Requests for a lease that were refused, by the type of the problem.',
+  })
+  readonly #allocations = new Counter({
+    name: 'tulle_ipamd_allocations_total',
+    help: 'Leases made, by pool. The same lease given again to the same attachment is not counted.',
+  })
+  readonly #releases = new Counter({
+    name: 'tulle_ipamd_releases_total',
+    help: 'Leases ended, by pool and reason.',
+  })
+  readonly #blocksTaken = new Counter({
+    name: 'tulle_ipamd_blocks_taken_total',
+    help: 'Blocks taken from a pool.',
+  })
+  readonly #commitSeconds = new Histogram(
+    { name: 'tulle_ipamd_commit_seconds', help: 'Time that a commit took until it was durable.' },
+    COMMIT_BOUNDS_SECONDS,
+  )
+  readonly #commitFailures = new Counter({
+    name: 'tulle_ipamd_commit_failures_total',
+    help: 'Commits that the store did not take.',
+  })
+  readonly #streamsDropped = new Counter({
+    name: 'tulle_ipamd_event_streams_dropped_total',
+    help: 'Event streams that were ended because their reader was too slow, or because the store could not be read.',
+  })
+
+  /** `route` is a path that the daemon knows, or "unknown": what strangers make up must not fill the memory. */
+  countRequest(request: { readonly method: string; readonly route: string; readonly status: number }): void {
+    this.#requests.add({ ...request, status: String(request.status) })
+  }
+
+  countRefusal(problem: string): void {
+    this.#refusals.add({ problem })
+  }
+
+  countCommit(events: readonly LeaseEvent[], tookMs: number): void {
+    this.#commitSeconds.observe(tookMs / 1000)
+    for (const event of events) this.#countEvent(event)
+  }
+
+  countCommitFailure(): void {
+    this.#commitFailures.add()
+  }
+
+  countDroppedStream(): void {
+    this.#streamsDropped.add()
+  }
+
+  #countEvent(event: LeaseEvent): void {
+    switch (event.type) {
+      case 'leased':
+        return this.#allocations.add({ pool: event.lease.pool })
+      case 'released':
+        return this.#releases.add({ pool: event.lease.pool, reason: event.reason })
+      case 'block-taken':
+        return this.#blocksTaken.add({ pool: event.pool })
+      default:
+        return
+    }
+  }
+
+  read(): readonly Metric[] {
+    return [
+      this.#requests.read(),
+      this.#allocations.read(),
+      this.#refusals.read(),
+      this.#releases.read(),
+      this.#blocksTaken.read(),
+      this.#commitSeconds.read(),
+      this.#commitFailures.read(),
+      this.#streamsDropped.read(),
+    ]
+  }
+}
+
+/** What is looked at when somebody asks. */
+export interface Observed {
+  readonly pools: readonly PoolReport[]
+  /** Files in the spool: releases that wait, and what was set aside because it is no release. */
+  readonly spool: { readonly waiting: number; readonly setAside: number }
+  readonly storeBytes: number
+  readonly newestEventId: number
+  readonly streams: number
+}
+
+export function observedMetrics({ pools, spool, storeBytes, newestEventId, streams }: Observed): readonly Metric[] {
+  return [
+    gauge(
+      { name: 'tulle_ipamd_leases', help: 'Leases that hold, by pool.' },
+      pools.map(({ name, leased }) => ({ labels: { pool: name }, value: leased })),
+    ),
+    gauge(
+      {
+        name: 'tulle_ipamd_addresses',
+        help: 'Addresses of the pool by state: leased, cooling (released too short a time ago) or free.',
+      },
+      pools.flatMap(addressSamples),
+    ),
+    gauge(
+      { name: 'tulle_ipamd_addresses_capacity', help: 'Addresses that the pool could lease at most.' },
+      pools.flatMap(({ name, families = [] }) =>
+        families.map(({ family, capacity }) => ({ labels: poolLabels(name, family), value: capacity })),
+      ),
+    ),
+    gauge(
+      { name: 'tulle_ipamd_blocks', help: 'Blocks that this node has of the pool.' },
+      pools.flatMap(({ name, blocks, families = [] }) =>
+        families.map(({ family }) => ({
+          labels: poolLabels(name, family),
+          value: blocks.filter(({ prefix }) => prefix.address.family === family).length,
+        })),
+      ),
+    ),
+    gauge({ name: 'tulle_ipamd_spool_entries', help: 'Files in the spool: releases that wait, and those set aside.' }, [
+      { labels: { state: 'waiting' }, value: spool.waiting },
+      { labels: { state: 'set-aside' }, value: spool.setAside },
+    ]),
+    gauge({ name: 'tulle_ipamd_store_bytes', help: 'Size of the lease store, with its write-ahead log.' }, [
+      { labels: {}, value: storeBytes },
+    ]),
+    gauge({ name: 'tulle_ipamd_newest_event', help: 'The id of the newest event of the history.' }, [
+      { labels: {}, value: newestEventId },
+    ]),
+    gauge({ name: 'tulle_ipamd_event_streams', help: 'Readers of the event stream that are connected.' }, [
+      { labels: {}, value: streams },
+    ]),
+  ]
+}
+
+function addressSamples({ name, families = [] }: PoolReport): readonly Sample[] {
+  return families.flatMap(({ family, leased, cooling, capacity }) => {
+    // Below zero when the pool was made smaller than what it has leased.
+    const free = capacity - BigInt(leased) - BigInt(cooling)
+    const labels = poolLabels(name, family)
+    return [
+      { labels: { ...labels, state: 'leased' }, value: leased },
+      { labels: { ...labels, state: 'cooling' }, value: cooling },
+      { labels: { ...labels, state: 'free' }, value: free < 0n ? 0n : free },
+    ]
+  })
+}
+
+function poolLabels(pool: string, family: 4 | 6): Labels {
+  return { pool, family: family === 4 ? 'ipv4' : 'ipv6' }
+}

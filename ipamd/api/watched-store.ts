@@ -1,0 +1,53 @@
+import type { LeaseEvent } from '../allocator/events.ts'
+import type { Snapshot } from '../allocator/state.ts'
+import type { Store } from '../store/store.ts'
+import type { Metrics } from './metrics.ts'
+
+/** Who wants to know what was committed. */
+export interface CommitWatchers {
+  readonly metrics: Metrics
+  /** A clock that nobody sets, in milliseconds. */
+  readonly uptimeMs: () => number
+  /** Called after each commit, when it is durable. */
+  readonly onCommit: () => void
+}
+
+/** The store, with its commits measured, counted and announced. */
+export class WatchedStore implements Store {
+  readonly #store: Store
+  readonly #watchers: CommitWatchers
+
+  constructor(store: Store, watchers: CommitWatchers) {
+    this.#store = store
+    this.#watchers = watchers
+  }
+
+  commit(events: readonly LeaseEvent[]): void {
+    const { metrics, uptimeMs, onCommit } = this.#watchers
+    const startedAtMs = uptimeMs()
+    try {
+      this.#store.commit(events)
+    } catch (cause) {
+      metrics.countCommitFailure()
+      throw cause
+    }
+    metrics.countCommit(events, uptimeMs() - startedAtMs)
+    onCommit()
+  }
+
+  load(): Snapshot {
+    return this.#store.load()
+  }
+
+  probe(): void {
+    this.#store.probe()
+  }
+
+  trimEvents(bounds: Parameters<Store['trimEvents']>[0]): void {
+    this.#store.trimEvents(bounds)
+  }
+
+  close(): void {
+    this.#store.close()
+  }
+}

@@ -1,0 +1,290 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { removeLink } from '../../lib/attach/leftovers.ts'
+import { attachmentKeyText } from '../../lib/ipam/attachment.ts'
+import type { CheckReply, Finding, ReconcileReply, StaleLease } from '../../lib/ipam/reconcile.ts'
+import { formatPrefix, type Prefix } from '../../lib/net/prefix.ts'
+import type { Kernel } from '../../lib/plan/kernel.ts'
+import { hostIfNameOf } from '../../lib/plan/link-names.ts'
+import type { ObservedLink, OwnRoute } from '../../lib/plan/observed.ts'
+import { parseOwner } from '../../lib/plan/owner.ts'
+import { Deadline, DeadlineExceeded } from '../../lib/time/deadline.ts'
+import type { LeaseService } from '../lease-service.ts'
+import type { Log } from '../log.ts'
+import type { BootFacts } from '../store/boot-facts.ts'
+import type { LeaseOrigin } from '../store/lease-origin.ts'
+import { blocksWithoutRoute, compareSides } from './compare.ts'
+import { decideStale, staleReasonOf, type Sight, type Suspicion } from './decide-stale.ts'
+import type { NodeEdges } from './node-edges.ts'
+import { remember, ripe } from './remember.ts'
+import type { StoreView } from './store-view.ts'
+import { unfinishedLinks, type SeenUnfinishedLink } from './unfinished-links.ts'
+
+/** What the reconciler needs of the daemon. */
+export interface ReconcilerEdges {
+  readonly service: Pick<LeaseService, 'holds' | 'releaseStale'>
+  readonly store: StoreView
+  readonly node: NodeEdges
+  readonly boot: BootFacts
+  /** Both are idempotent. */
+  readonly onBlockTaken: (block: Prefix, by: Deadline) => Promise<void>
+  readonly onBlockReturned: (block: Prefix, by: Deadline) => Promise<void>
+  /** A clock that nobody sets, in milliseconds. */
+  readonly uptimeMs: () => number
+  readonly log: Log
+}
+
+/** One look at the kernel. */
+interface Look {
+  readonly links: readonly ObservedLink[]
+  readonly routes: readonly OwnRoute[]
+  readonly sight: Sight
+}
+
+interface Memory {
+  readonly suspicions: ReadonlyMap<string, Suspicion>
+  readonly unfinished: ReadonlyMap<string, SeenUnfinishedLink>
+}
+
+/** What one turn may take. What is left is done at the next. */
+const TURN_MS = 30_000
+/** Leases read at once: some milliseconds in which nobody is answered. */
+const PAGE = 500
+/** Leases freed at once: they share a commit. */
+const BATCH = 32
+/** Between the two looks of a check: what an ADD or a DEL is just doing is no finding. */
+const CHECK_PAUSE_MS = 250
+
+/**
+ * Brings leases and kernel together (checklist R1, R2, R6). It frees a lease only after two observations, `graceMs` apart or
+ * more, between which the lease never looked alive; and then only when it looks the same once more, under the lock that ADD
+ * and DEL take, and nobody has asked for it since. It never touches a finished interface.
+ */
+export class Reconciler {
+  readonly #graceMs: number
+  readonly #edges: ReconcilerEdges
+  #memory: Memory = { suspicions: new Map(), unfinished: new Map() }
+  #findings: readonly Finding[] = []
+  #running: Promise<unknown> = Promise.resolve()
+
+  constructor({ graceMs }: { readonly graceMs: number }, edges: ReconcilerEdges) {
+    this.#graceMs = graceMs
+    this.#edges = edges
+  }
+
+  /** What was wrong at the last turn, before it put anything right. */
+  get findings(): readonly Finding[] {
+    return this.#findings
+  }
+
+  /**
+   * One turn: looks, frees what has been stale for long enough, removes what killed ADDs left, and adds the routes of blocks
+   * that are gone. Turns run one after the other. A dry run changes nothing, and is no observation.
+   *
+   * @throws {KernelError} or {StoreError} when it can't look: nothing was changed then. What fails later is logged and kept for
+   *   the next turn.
+   */
+  run({ dryRun }: { readonly dryRun: boolean }): Promise<ReconcileReply> {
+    return this.#alone(() => this.#turn(dryRun))
+  }
+
+  /** Compares store and kernel, in both directions. Changes nothing. @throws {KernelError} {StoreError} */
+  check(): Promise<CheckReply> {
+    return this.#alone(async () => {
+      const first = new Set((await this.#check()).map(keyOfFinding))
+      await new Promise(resolve => setTimeout(resolve, CHECK_PAUSE_MS))
+      return { findings: (await this.#check()).filter(finding => first.has(keyOfFinding(finding))) }
+    })
+  }
+
+  /** Resolves when no turn runs. */
+  async settle(): Promise<void> {
+    await this.#running.catch(() => {})
+  }
+
+  #alone<T>(body: () => Promise<T>): Promise<T> {
+    const result = this.#running.then(body, body)
+    this.#running = result
+    return result
+  }
+
+  async #check(): Promise<readonly Finding[]> {
+    using kernel = this.#edges.node.openKernel()
+    const look = await this.#look(kernel, Deadline.in(TURN_MS))
+    const { suspicions } = await this.#remembering(look)
+    return this.#findingsOf(look, suspicions)
+  }
+
+  async #turn(dryRun: boolean): Promise<ReconcileReply> {
+    const by = Deadline.in(TURN_MS)
+    using kernel = this.#edges.node.openKernel()
+    const look = await this.#look(kernel, by)
+    const memory = await this.#remembering(look)
+    const blocks = blocksWithoutRoute(this.#edges.store.blocks(), look.routes)
+    this.#findings = this.#findingsOf(look, memory.suspicions)
+    const stale = this.#ripe(memory.suspicions)
+    const links = this.#ripe(memory.unfinished)
+    if (!dryRun) this.#memory = memory
+    const freed = dryRun ? stale : await this.#freeAll(kernel, stale, by)
+    const removed = dryRun ? links : await filterAsync(links, link => this.#remove(kernel, link, by))
+    const repaired = dryRun ? blocks : await filterAsync(blocks, block => this.#repair(kernel, block, by))
+    const done = new Set(freed.map(({ key }) => key))
+    return {
+      dryRun,
+      freed: freed.map(each => this.#stale(each)),
+      watched: [...memory.suspicions.values()].filter(({ key }) => !done.has(key)).map(each => this.#stale(each)),
+      removedLinks: removed.map(({ name }) => name),
+      repairedBlocks: repaired.map(formatPrefix),
+    }
+  }
+
+  #ripe<T extends Suspicion | SeenUnfinishedLink>(memory: ReadonlyMap<string, T>): readonly T[] {
+    return ripe(memory, { graceMs: this.#graceMs, nowUptimeMs: this.#edges.uptimeMs() })
+  }
+
+  async #look(kernel: Kernel, by: Deadline): Promise<Look> {
+    const links = await kernel.observeOwnLinks(by)
+    const routes = await kernel.observeOwnRoutes(by)
+    const owners = links.map(({ alias }) => (alias === undefined ? undefined : parseOwner(alias)))
+    const sight = {
+      boot: this.#edges.boot,
+      carried: new Set(owners.filter(owner => owner !== undefined).map(owner => attachmentKeyText(owner.attachment))),
+      linkNames: new Set(links.map(({ name }) => name)),
+      isNetnsAlive: oncePerInode(this.#edges.node.isNetnsAlive),
+    }
+    return { links, routes, sight }
+  }
+
+  async #remembering({ links, sight }: Look): Promise<Memory> {
+    const nowUptimeMs = this.#edges.uptimeMs()
+    const { suspicions, unfinished } = this.#memory
+    return {
+      suspicions: remember(await this.#suspects(sight), { before: suspicions, nowUptimeMs }),
+      unfinished: remember(unfinishedLinks(links), { before: unfinished, nowUptimeMs }),
+    }
+  }
+
+  async #suspects(sight: Sight): Promise<readonly Omit<Suspicion, 'sinceUptimeMs'>[]> {
+    const found: Omit<Suspicion, 'sinceUptimeMs'>[] = []
+    for (let page = this.#edges.store.origins(0, PAGE); page.length > 0;) {
+      found.push(...decideStale(page, sight))
+      // Others are served between the pages.
+      await nextTurn()
+      page = this.#edges.store.origins(page.at(-1)?.id ?? 0, PAGE)
+    }
+    return found
+  }
+
+  #findingsOf({ links, routes }: Look, suspicions: Memory['suspicions']): readonly Finding[] {
+    const { store } = this.#edges
+    const withoutLink = [...suspicions.values()].map(({ lease: { attachment }, reason }) => ({
+      kind: 'lease-without-link' as const,
+      detail: `${attachmentKeyText(attachment)} has a lease and no interface: ${reason}`,
+      attachment,
+    }))
+    const sides = { leaseOf: store.leaseOf, holderOf: store.holderOf, blocks: store.blocks(), links, routes }
+    return [...withoutLink, ...compareSides(sides)]
+  }
+
+  async #freeAll(kernel: Kernel, stale: readonly Suspicion[], by: Deadline): Promise<readonly Suspicion[]> {
+    const freed: Suspicion[] = []
+    for (let at = 0; at < stale.length && !by.isPast(); at += BATCH) {
+      const batch = stale.slice(at, at + BATCH)
+      const outcomes = await Promise.all(
+        batch.map(each => this.#orLog('freeing a stale lease', each, () => this.#free(kernel, each, by))),
+      )
+      freed.push(...batch.filter((_, index) => outcomes[index]))
+    }
+    return freed
+  }
+
+  /** Looks once more, under the lock, and frees. @returns False when the lease may be alive after all, or is gone. */
+  async #free(
+    kernel: Kernel,
+    { lease: { id, attachment }, reason, sinceUptimeMs }: Suspicion,
+    by: Deadline,
+  ): Promise<boolean> {
+    const { node, service, store, boot } = this.#edges
+    using _lock = await node.lock(attachment, Deadline.in(0))
+    // In this order: what asks for the lease after this line makes releaseStale() refuse.
+    const held = await service.holds(attachment)
+    const origin = store.origin(attachment)
+    if (held === undefined || origin?.id !== id) return false
+    const name = hostIfNameOf(attachment)
+    const isThere = (await kernel.observeLink('host', name, by)) !== undefined
+    const sight: Sight = {
+      boot,
+      carried: new Set(),
+      linkNames: new Set(isThere ? [name] : []),
+      isNetnsAlive: node.isNetnsAlive,
+    }
+    if (staleReasonOf(origin, sight) !== reason) return false
+    const detail = `${reason}: no interface for ${Math.round((this.#edges.uptimeMs() - sinceUptimeMs) / 1000)} s; ${bootText(origin)}`
+    if (!(await service.releaseStale(held, detail))) return false
+    this.#edges.log.info('stale lease freed', { attachment: attachmentKeyText(attachment), reason, detail })
+    return true
+  }
+
+  /** Removes what an ADD left, when nobody works on it. @returns False when it is something else by now. */
+  async #remove(kernel: Kernel, seen: SeenUnfinishedLink, by: Deadline): Promise<boolean> {
+    return this.#orLog('removing an unfinished interface', seen, async () => {
+      const { node, log } = this.#edges
+      if (seen.attachment === undefined && node.isBusy(seen.name)) return false
+      using _lock = seen.attachment === undefined ? undefined : await node.lock(seen.attachment, Deadline.in(0))
+      const link = await kernel.observeLink('host', seen.name, by)
+      if (link === undefined || unfinishedLinks([link])[0]?.key !== seen.key) return false
+      await removeLink(kernel, seen.name, by)
+      log.info('unfinished interface removed', { link: seen.name, alias: link.alias })
+      return true
+    })
+  }
+
+  /** Adds the route of a block again, unless the block was given back meanwhile. */
+  async #repair(kernel: Kernel, block: Prefix, by: Deadline): Promise<boolean> {
+    return this.#orLog('adding the route of a block', { block: formatPrefix(block) }, async () => {
+      await this.#edges.onBlockTaken(block, by)
+      const isOurs = this.#edges.store.blocks().some(each => formatPrefix(each) === formatPrefix(block))
+      if (!isOurs) await this.#edges.onBlockReturned(block, by)
+      const routes = await kernel.observeOwnRoutes(by)
+      return isOurs && blocksWithoutRoute([block], routes).length === 0
+    })
+  }
+
+  /** One that fails must not keep the others: it is tried again at the next turn. */
+  async #orLog(doing: string, about: object, body: () => Promise<boolean>): Promise<boolean> {
+    try {
+      return await body()
+    } catch (failure) {
+      // Somebody works on the attachment, so it is not for us.
+      if (!(failure instanceof DeadlineExceeded)) this.#edges.log.error(`${doing} failed`, { ...about, error: failure })
+      return false
+    }
+  }
+
+  #stale({ lease: { attachment }, reason, sinceUptimeMs }: Suspicion): StaleLease {
+    return { attachment, reason, sinceMs: Math.round(this.#edges.uptimeMs() - sinceUptimeMs) }
+  }
+}
+
+function bootText({ boot }: LeaseOrigin): string {
+  return `leased in boot ${boot.bootId}, network namespace ${boot.hostNetnsInode}`
+}
+
+function keyOfFinding({ kind, detail }: Finding): string {
+  return `${kind} ${detail}`
+}
+
+/** Looking through all processes is costly, and a turn asks for one namespace once for each lease. */
+function oncePerInode(ask: (inode: number) => boolean): (inode: number) => boolean {
+  const known = new Map<number, boolean>()
+  return inode => {
+    const answer = known.get(inode) ?? ask(inode)
+    known.set(inode, answer)
+    return answer
+  }
+}
+
+async function filterAsync<T>(items: readonly T[], predicate: (item: T) => Promise<boolean>): Promise<readonly T[]> {
+  const kept: T[] = []
+  for (const item of items) if (await predicate(item)) kept.push(item)
+  return kept
+}

@@ -1,0 +1,232 @@
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import t, { type Test } from 'tap'
+import type { Lease } from '../../lib/ipam/lease.ts'
+import { formatAddress, parseAddress } from '../../lib/net/address.ts'
+import { parsePrefix } from '../../lib/net/prefix.ts'
+import { Deadline } from '../../lib/time/deadline.ts'
+import type { LeaseEvent } from '../allocator/events.ts'
+import { parseConfig } from '../config.ts'
+import { jsonLog } from '../log.ts'
+import type { LeaseMark } from './lease-mark.ts'
+import { rebuild } from './rebuild.ts'
+import { restoreStore } from './restore-store.ts'
+import { SqliteStore } from './store.ts'
+
+const NOW = 1_700_000_000_000
+const BOOT = { bootId: 'b', initStartTicks: 1, hostNetnsInode: 2 }
+const { pools } = parseConfig(
+  JSON.stringify({
+    socket: '/run/t/s',
+    stateDir: '/var/lib/t',
+    pools: [{ name: 'default', prefixes: ['10.244.0.0/16', 'fd00:10:244::/56'] }],
+  }),
+  'n1',
+)
+
+function mark(containerId: string, ...addresses: readonly string[]): LeaseMark {
+  return { attachment: { network: 'net', containerId, ifName: 'eth0' }, addresses: addresses.map(parseAddress) }
+}
+
+function leasesOf(events: readonly LeaseEvent[]): readonly string[] {
+  return events.flatMap(event => (event.type === 'leased' ? [textOf(event.lease)] : []))
+}
+
+function textOf({ attachment, addresses }: Lease): string {
+  return `${attachment.containerId} ${addresses.map(({ address }) => formatAddress(address)).join()}`
+}
+
+const cases = [
+  {
+    name: 'makes a lease of each mark',
+    kernel: [mark('a', '10.244.0.7', 'fd00:10:244::7'), mark('b', '10.244.3.9')],
+    damagedStore: [],
+    want: ['a 10.244.0.7,fd00:10:244::7', 'b 10.244.3.9'],
+    refused: [],
+  },
+  {
+    name: 'believes the kernel more than a damaged store',
+    kernel: [mark('a', '10.244.0.7')],
+    damagedStore: [mark('a', '10.244.0.8'), mark('b', '10.244.0.7'), mark('c', '10.244.0.9')],
+    want: ['a 10.244.0.7', 'c 10.244.0.9'],
+    refused: ['net/b/eth0: 10.244.0.7: another attachment has it'],
+  },
+  {
+    name: 'leaves out what is in no pool',
+    kernel: [mark('a', '10.99.0.1'), mark('b', '10.99.0.2', 'fd00:10:244::7')],
+    damagedStore: [],
+    want: ['b fd00:10:244::7'],
+    refused: ['net/a/eth0: 10.99.0.1: in no pool'],
+  },
+  {
+    name: 'refuses two addresses of a family',
+    kernel: [mark('a', '10.244.0.7', '10.244.0.8')],
+    damagedStore: [],
+    want: [],
+    refused: ['net/a/eth0: 10.244.0.7, 10.244.0.8: more than one of a family'],
+  },
+]
+for (const { name, kernel, damagedStore, want, refused } of cases) {
+  t.test(`rebuild() ${name}`, async t => {
+    const rebuilt = rebuild(pools, { kernel, damagedStore }, NOW)
+    t.same(leasesOf(rebuilt.events), want)
+    t.same(rebuilt.refused, refused)
+  })
+}
+
+interface Rig {
+  readonly folder: string
+  readonly path: string
+  readonly log: string[]
+  readonly restore: (marks?: readonly LeaseMark[]) => Promise<readonly string[]>
+}
+
+/** A store with 30 leases, c0 to c29, from 10.244.0.10 on. */
+function rig(t: Test): Rig {
+  const folder = mkdtempSync(join(tmpdir(), 'tulle-restore-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const path = join(folder, 'ipam.db')
+  const log: string[] = []
+  const store = new SqliteStore(path, BOOT)
+  const marks = Array.from({ length: 30 }, (_, index) => mark(`c${index}`, `10.244.0.${10 + index}`))
+  store.commit(rebuild(pools, { kernel: marks, damagedStore: [] }, NOW).events)
+  store.close()
+  return {
+    folder,
+    path,
+    log,
+    restore: async (kernel = []) => {
+      const edges = {
+        log: jsonLog(line => log.push(line)),
+        boot: BOOT,
+        nowUnixMs: () => NOW,
+        readMarks: async () => kernel,
+      }
+      await restoreStore(path, { pools, edges, by: Deadline.in(1000) })
+      const restored = new SqliteStore(path, BOOT)
+      const { leases } = restored.load()
+      restored.close()
+      return leases.map(textOf)
+    },
+  }
+}
+
+function namesIn(folder: string): readonly string[] {
+  return readdirSync(folder).toSorted()
+}
+
+t.test('restoreStore() leaves a sound store alone', async t => {
+  const { folder, restore, log } = rig(t)
+  t.equal((await restore([mark('x', '10.244.9.9')])).length, 30)
+  t.same(namesIn(folder), ['ipam.db'])
+  t.same(log, [])
+})
+
+t.test('restoreStore() makes a store that is missing from the marks in the kernel, and says so', async t => {
+  const { path, restore, log } = rig(t)
+  rmSync(path)
+  t.same(await restore([mark('a', '10.244.0.7')]), ['a 10.244.0.7'])
+  t.match(log.join(), 'lease store was missing')
+})
+
+t.test('restoreStore() takes a file of zero bytes for a missing one (R41)', async t => {
+  const { path, restore } = rig(t)
+  writeFileSync(path, '')
+  t.same(await restore([mark('a', '10.244.0.7')]), ['a 10.244.0.7'])
+})
+
+const damages = [
+  { name: 'a file of garbage', damage: (path: string) => writeFileSync(path, 'no database'.repeat(999)) },
+  { name: 'a truncated file', damage: (path: string) => truncateSync(path, 3 * 4096) },
+  { name: 'an emptied file with a log', damage: (path: string) => emptyWithLog(path) },
+  { name: 'a page of bytes turned over', damage: (path: string) => turnOver(path, { from: 8 * 4096, to: 9 * 4096 }) },
+  { name: 'a header turned over', damage: (path: string) => turnOver(path, { from: 0, to: 64 }) },
+]
+for (const { name, damage } of damages) {
+  t.test(`restoreStore() moves ${name} aside, and has the leases of live pods again`, async t => {
+    const { folder, path, restore, log } = rig(t)
+    damage(path)
+    const damaged = readFileSync(path)
+    const leases = await restore([mark('c3', '10.244.0.13'), mark('new', '10.244.7.7')])
+    t.ok(leases.includes('c3 10.244.0.13') && leases.includes('new 10.244.7.7'), 'what the kernel has')
+    const aside = namesIn(folder).filter(file => file.includes('.damaged-') && !file.endsWith('-wal'))
+    t.equal(aside.length, 1)
+    t.same(readFileSync(join(folder, aside[0] ?? '')), damaged, 'what was there is kept for a person')
+    t.match(log.join(), 'lease store was damaged, and is made anew')
+    t.match(log.join(), aside[0], 'the log names it')
+    t.same(await restore(), leases, 'the next start finds a sound store')
+  })
+}
+
+t.test(
+  'restoreStore() keeps what can be read of a damaged store: interfaces of other plugins have no mark',
+  async t => {
+    const { path, restore } = rig(t)
+    // An index page: the tables can still be read.
+    turnOver(path, pageOfIndex(path))
+    const leases = await restore([mark('c3', '10.244.0.13')])
+    t.equal(leases.length, 30)
+  },
+)
+
+t.test('restoreStore() goes on where a crash left it', async t => {
+  const { folder, path, restore } = rig(t)
+  const other = rig(t)
+  copyFileSync(other.path, `${path}.rebuilt`)
+  writeFileSync(path, 'no database')
+  t.equal((await restore()).length, 30)
+  t.notOk(namesIn(folder).includes('ipam.db.rebuilt'))
+})
+
+t.test('restoreStore() makes nothing without the marks: addresses of live pods would be leased again', async t => {
+  const { path } = rig(t)
+  writeFileSync(path, 'no database'.repeat(999))
+  const readMarks = async () => {
+    throw new Error('no netlink')
+  }
+  const edges = { log: jsonLog(() => {}), boot: BOOT, nowUnixMs: () => NOW, readMarks }
+  await t.rejects(restoreStore(path, { pools, edges, by: Deadline.in(1000) }), /no netlink/)
+  t.match(readFileSync(path, 'utf8'), /^no database/, 'it stays where it is')
+})
+
+t.test('restoreStore() leaves a store of a later version alone, which opening it then refuses (R35)', async t => {
+  const { folder, path, restore } = rig(t)
+  const database = new DatabaseSync(path)
+  database.exec('PRAGMA user_version = 99')
+  database.close()
+  await t.rejects(restore(), /its version is 99/)
+  t.same(namesIn(folder), ['ipam.db'])
+})
+
+t.test('rebuild() gives a block to each address, once', async t => {
+  const { events } = rebuild(
+    pools,
+    { kernel: [mark('a', '10.244.0.7'), mark('b', '10.244.0.8')], damagedStore: [] },
+    NOW,
+  )
+  const blocks = events.filter(event => event.type === 'block-taken')
+  t.same(
+    blocks.map(({ prefix }) => prefix),
+    [parsePrefix('10.244.0.0/24')],
+  )
+})
+
+function emptyWithLog(path: string): void {
+  writeFileSync(`${path}-wal`, 'frames')
+  writeFileSync(path, '')
+}
+
+function turnOver(path: string, { from, to }: { readonly from: number; readonly to: number }): void {
+  const content = readFileSync(path)
+  for (let at = from; at < to; at++) content[at] = ~(content[at] ?? 0) & 0xff
+  writeFileSync(path, content)
+}
+
+function pageOfIndex(path: string): { readonly from: number; readonly to: number } {
+  using database = new DatabaseSync(path)
+  const row = database.prepare("SELECT rootpage FROM sqlite_schema WHERE name = 'lease_address_by_block'").get()
+  const page = Number(row?.['rootpage'])
+  return { from: (page - 1) * 4096, to: page * 4096 }
+}

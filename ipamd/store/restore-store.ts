@@ -1,0 +1,77 @@
+import { closeSync, constants, existsSync, fsyncSync, openSync, renameSync, rmSync } from 'node:fs'
+import { dirname } from 'node:path'
+import type { Deadline } from '../../lib/time/deadline.ts'
+import type { Pool } from '../allocator/pool.ts'
+import type { Log } from '../log.ts'
+import type { BootFacts } from './boot-facts.ts'
+import type { LeaseMark } from './lease-mark.ts'
+import { rebuild } from './rebuild.ts'
+import { salvageLeases } from './salvage.ts'
+import { examineStore } from './store-health.ts'
+import { SqliteStore } from './store.ts'
+
+/** What restoring a store needs of the machine. */
+export interface RestoreEdges {
+  readonly log: Log
+  readonly boot: BootFacts
+  readonly nowUnixMs: () => number
+  /** Which attachments have addresses as the kernel sees it. */
+  readonly readMarks: (by: Deadline) => Promise<readonly LeaseMark[]>
+}
+
+/**
+ * Sees to it that a sound store is at `path`: one that is damaged is moved aside, and one that is damaged or missing is made
+ * anew from the marks in the kernel and what can be read of the damaged one. Never empty while pods have addresses.
+ *
+ * The new store is whole before it gets its name, so that a crash on the way leaves the work to the next start.
+ *
+ * @throws {StoreError} when the file can't be read or written. @throws what readMarks throws: without the marks, addresses of
+ *   live pods would be leased again.
+ */
+export async function restoreStore(
+  path: string,
+  { pools, edges, by }: { readonly pools: readonly Pool[]; readonly edges: RestoreEdges; readonly by: Deadline },
+): Promise<void> {
+  const rebuilt = `${path}.rebuilt`
+  const aside = `${path}.damaged-${new Date(edges.nowUnixMs()).toISOString().replaceAll(':', '')}`
+  if (existsSync(rebuilt)) return replaceStore(path, { rebuilt, aside })
+  const health = examineStore(path)
+  if (health.is === 'sound') return
+  const kernel = await edges.readMarks(by)
+  const damagedStore = health.is === 'damaged' ? salvageLeases(path) : []
+  const { events, refused } = rebuild(pools, { kernel, damagedStore }, edges.nowUnixMs())
+  const unfinished = `${path}.new`
+  for (const file of [unfinished, `${unfinished}-wal`, `${unfinished}-shm`]) rmSync(file, { force: true })
+  const store = new SqliteStore(unfinished, edges.boot)
+  try {
+    if (events.length > 0) store.commit(events)
+  } finally {
+    store.close()
+  }
+  renameSync(unfinished, rebuilt)
+  syncFolder(dirname(path))
+  replaceStore(path, { rebuilt, aside })
+  const leases = events.filter(({ type }) => type === 'leased').length
+  if (health.is === 'damaged') {
+    edges.log.error('lease store was damaged, and is made anew', { path, why: health.why, aside, leases, refused })
+  } else if (kernel.length > 0) {
+    edges.log.error('lease store was missing, and is made anew', { path, leases, refused })
+  }
+}
+
+function replaceStore(path: string, { rebuilt, aside }: { readonly rebuilt: string; readonly aside: string }): void {
+  // The log before the file it belongs to: it must never be beside another one.
+  for (const suffix of ['-wal', '']) if (existsSync(path + suffix)) renameSync(path + suffix, aside + suffix)
+  rmSync(`${path}-shm`, { force: true })
+  renameSync(rebuilt, path)
+  syncFolder(dirname(path))
+}
+
+function syncFolder(path: string): void {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY)
+  try {
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}

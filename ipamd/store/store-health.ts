@@ -1,0 +1,50 @@
+import { statSync } from 'node:fs'
+import { DatabaseSync } from 'node:sqlite'
+import { STORE_VERSION } from './schema.ts'
+import { StoreError } from './store-error.ts'
+
+/** What is found where the store should be. */
+export type StoreHealth =
+  | { readonly is: 'sound' }
+  /** Nothing is there, or a file without a byte, as a power loss can leave it (checklist R41). */
+  | { readonly is: 'missing' }
+  | { readonly is: 'damaged'; readonly why: string }
+
+const SQLITE_CORRUPT = 11
+const SQLITE_NOTADB = 26
+
+/**
+ * Looks at the whole file, which takes some milliseconds for each thousand leases.
+ *
+ * A store of a later version is not looked into: opening it refuses it, and it is not ours to repair.
+ *
+ * @throws {StoreError} naming the file, when it cannot be read: that is no damage.
+ */
+export function examineStore(path: string): StoreHealth {
+  const stats = statSync(path, { throwIfNoEntry: false })
+  if (stats === undefined || stats.size === 0) {
+    const log = statSync(`${path}-wal`, { throwIfNoEntry: false })
+    if (log === undefined || log.size === 0) return { is: 'missing' }
+    return { is: 'damaged', why: 'the file is empty, and its log is not' }
+  }
+  try {
+    using database = new DatabaseSync(path, { readOnly: true })
+    if (Number(firstOf(database, 'PRAGMA user_version')) > STORE_VERSION) return { is: 'sound' }
+    const answer = firstOf(database, 'PRAGMA integrity_check(1)')
+    if (answer !== 'ok') return { is: 'damaged', why: String(answer) }
+    const orphan = firstOf(database, 'PRAGMA foreign_key_check')
+    return orphan === undefined
+      ? { is: 'sound' }
+      : { is: 'damaged', why: `a row of ${JSON.stringify(orphan)} names a lost one` }
+  } catch (cause) {
+    const { message, errcode } = cause as Error & { readonly errcode?: number }
+    // The low byte is the error, the others say more about it.
+    const code = (errcode ?? 0) & 0xff
+    if (code === SQLITE_CORRUPT || code === SQLITE_NOTADB) return { is: 'damaged', why: message }
+    throw new StoreError(`Cannot open lease store ${path}: ${message}`, { cause })
+  }
+}
+
+function firstOf(database: DatabaseSync, sql: string): unknown {
+  return Object.values(database.prepare(sql).get() ?? {})[0]
+}
