@@ -2,7 +2,7 @@
  * Measures ADD and DEL of single pods, Tulle beside a reference chain, in one run: `npm run bench [-- PODS]`.
  *
  * The contenders take turns pod by pod, so that what else the machine does hits them alike. Wall time runs from the start of
- * the executable to its end; CPU time is that of the whole process tree,. Raw samples go to
+ * the executable to its end; CPU time is that of the whole process tree. Raw samples go to
  * bench/results/attach.json.
  */
 import '../e2e/netns/harness/isolated.ts'
@@ -100,7 +100,6 @@ function report(samples: readonly Sample[]): void {
     cores: cpus().length,
     kernel: release(),
     loadavg: readFileSync('/proc/loadavg', 'utf8').trim(),
-    socketPath,
   }
   writeFileSync(
     join(RESULTS, 'attach.json'),
