@@ -2,7 +2,7 @@
  * Measures ADD and DEL of single pods, Tulle beside a reference chain, in one run: `npm run bench [-- PODS]`.
  *
  * The contenders take turns pod by pod, so that what else the machine does hits them alike. Wall time runs from the start of
- * the executable to its end; CPU time is that of the whole process tree, and, for Tulle, of ipamd beside it. Raw samples go to
+ * the executable to its end; CPU time is that of the whole process tree. Raw samples go to
  * bench/results/attach.json.
  */
 import '../e2e/netns/harness/isolated.ts'
@@ -42,12 +42,12 @@ try {
 async function bench(): Promise<void> {
   await using node = Netns.own()
   await node.run(['ip', 'link', 'set', 'lo', 'up'])
-  await using ipamd = await startIpamd({ folder, prefixes: ['10.244.0.0/16'] })
+  await using _ipamd = await startIpamd({ folder, prefixes: ['10.244.0.0/16'] })
   const contenders = await openContenders()
   for (const contender of contenders) await measure(contender) // the first of each pays for cold caches
   const samples: Sample[] = []
   for (let pod = 0; pod < PODS; pod++) for (const contender of contenders) samples.push(...(await measure(contender)))
-  report(samples, ipamd.socketPath)
+  report(samples)
 }
 
 async function openContenders(): Promise<readonly Contender[]> {
@@ -81,7 +81,7 @@ async function measure({ name, runtime }: Contender): Promise<readonly Sample[]>
   return samples
 }
 
-function report(samples: readonly Sample[], socketPath: string): void {
+function report(samples: readonly Sample[]): void {
   const names = [...new Set(samples.map(sample => sample.contender))]
   const rows = [['', 'ADD p50 ms', 'p99', 'CPU mean', 'DEL p50 ms', 'p99', 'CPU mean']]
   for (const name of names) {
@@ -100,7 +100,6 @@ function report(samples: readonly Sample[], socketPath: string): void {
     cores: cpus().length,
     kernel: release(),
     loadavg: readFileSync('/proc/loadavg', 'utf8').trim(),
-    socketPath,
   }
   writeFileSync(
     join(RESULTS, 'attach.json'),

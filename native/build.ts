@@ -32,8 +32,8 @@ const run = promisify(execFile)
 /**
  * Builds the addon into `outFile`, unless it is there already, built from the same sources, headers and flags.
  *
- * What it was built from stands in `<outFile>.stamp`. Several processes may build at once: each puts a whole file in
- * place.
+ * What it was built from is kept in .cache/build, not beside the file: that folder is shipped. Several processes may build at
+ * once: each puts a whole file in place.
  *
  * @throws {Error} with the compiler's words.
  */
@@ -41,7 +41,7 @@ export async function buildAddon(outFile: string): Promise<void> {
   const headers = nodeHeaders()
   const sources = await sourceFiles()
   const inputs = await hashOf([...sources, join(headers, 'node_api.h'), join(headers, 'js_native_api.h')])
-  const stampFile = `${outFile}.stamp`
+  const stampFile = stampFileOf(outFile)
   const built = await stampFor(inputs, outFile)
   if (built !== undefined && built === (await bytesOf(stampFile))?.toString('utf8')) return
 
@@ -50,7 +50,13 @@ export async function buildAddon(outFile: string): Promise<void> {
   await replaceFile(outFile, temporary => compile(sources, headers, temporary))
   const stamp = await stampFor(inputs, outFile)
   if (stamp === undefined) throw new Error(`Cannot build ${outFile}: it vanished after it was built`)
+  await mkdir(dirname(stampFile), { recursive: true })
   await replaceFile(stampFile, temporary => writeFile(temporary, stamp))
+}
+
+function stampFileOf(outFile: string): string {
+  const name = createHash('sha256').update(resolve(outFile)).digest('hex').slice(0, 16)
+  return join(import.meta.dirname, '..', '.cache', 'build', `addon-${name}.stamp`)
 }
 
 async function compile(sources: readonly string[], headers: string, outFile: string): Promise<void> {

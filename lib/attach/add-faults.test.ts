@@ -1,6 +1,7 @@
 import t from 'tap'
 import type { FaultHook, KernelFault } from '../kernel/fake-kernel.ts'
 import { hostIfNameOf } from '../plan/link-names.ts'
+import { renderOperation } from '../plan/render.ts'
 import { FakeNode, operationsIn } from './fake-edges.ts'
 
 // What an ADD that fails leaves behind, wherever it fails: nothing (A9). Every use of the kernel fails in turn, reads too.
@@ -36,6 +37,8 @@ for (const how of ['refused', 'answer lost'] as const) {
         const { exitCode, json } = await node.run('ADD')
         const what = `step ${number}`
         t.match([exitCode, json], [1, { code: 102, msg: /: ENOBUFS$/ }], `${what}: the first error`)
+        const step = node.steps[number - 1]
+        if (typeof step === 'object') t.equal(json?.['msg'], `${renderOperation(step)}: ENOBUFS`, `${what}: named`)
         t.equal(node.render(), before, `${what}: nothing is left`)
         const wasLeased = node.events.includes(`ipamd: allocate ${KEY}`)
         t.equal(node.ipam.released.length, wasLeased ? 1 : 0, `${what}: released once if it was leased`)

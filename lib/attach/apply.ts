@@ -1,6 +1,6 @@
 import { isErrno, KernelError, type Kernel } from '../plan/kernel.ts'
 import type { Operation, Plan } from '../plan/operation.ts'
-import { inverseOf } from '../plan/undo.ts'
+import { undoOf } from '../plan/undo.ts'
 import { messageOf } from './message.ts'
 import { DeadlineExceeded, type Deadline } from '../time/deadline.ts'
 
@@ -46,9 +46,7 @@ export async function applyOrUndo(kernel: Kernel, plan: Plan, by: Deadline): Pro
 /** Undoes `plan`, newest first. What is gone already is undone; every step is tried. @returns The failures. */
 async function undo(kernel: Kernel, plan: Plan, by: Deadline): Promise<readonly unknown[]> {
   const failures: unknown[] = []
-  for (const operation of plan.toReversed()) {
-    const inverse = inverseOf(operation)
-    if (inverse === undefined) continue
+  for (const inverse of undoOf(plan)) {
     try {
       await kernel.apply(inverse, by)
     } catch (failure) {

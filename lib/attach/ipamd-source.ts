@@ -13,14 +13,22 @@ const RELEASE_WAIT_MS = 5_000
 /** Addresses from ipamd, over its Unix socket. */
 export function ipamdSource({ socketPath, pool }: TulleIpam, edges: Edges): AddressSource {
   const ipam = edges.ipam(socketPath)
+  let wasNeverAsked = false
   return {
     async allocate({ attachment, invocation }, by) {
       const { pod } = invocation.args
-      const lease = await ipam.allocate({ attachment, pool, pod, deadlineUnixMs: by.toUnixMs() }, by)
-      return { addresses: lease.addresses.map(({ address }) => address), dns: {} }
+      try {
+        const lease = await ipam.allocate({ attachment, pool, pod, deadlineUnixMs: by.toUnixMs() }, by)
+        return { addresses: lease.addresses.map(({ address }) => address), dns: {} }
+      } catch (failure) {
+        wasNeverAsked = failure instanceof IpamUnavailable && failure.wasNeverAsked
+        throw failure
+      }
     },
 
     async release({ attachment }, by) {
+      // A daemon that nobody reached has leased nothing: each retry of the runtime would leave an entry in the spool.
+      if (wasNeverAsked) return
       try {
         const soon = by.capped(RELEASE_WAIT_MS)
         await ipam.release({ attachment, deadlineUnixMs: soon.toUnixMs() }, soon)

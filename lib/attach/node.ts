@@ -85,7 +85,9 @@ export async function checkNode(kernel: Kernel, families: readonly Family[], by:
   const off = keys.filter(key => kernel.readSysctl('host', key) === '0')
   const problems = off.map(key => `host: ${key} is 0 (want: sysctl -w ${key}=1)`)
   if (!(await kernel.hasRuleset(NODE_RULESET, by))) {
-    problems.push('host: nftables table inet tulle lacks the rules against forged source addresses')
+    problems.push(
+      'host: nftables table inet tulle lacks the rules against forged source addresses (want: any ADD, which writes them)',
+    )
   }
   return problems
 }

@@ -22,7 +22,6 @@ for (const command of ['ADD', 'CHECK'] as const) {
       ifName: 'eth0',
       cniPath: ['/opt/cni/bin'],
       args: { ip: '10.0.0.1' },
-      trace: {},
       netnsOverride: false,
       netnsPath: NETNS,
     })
@@ -31,11 +30,10 @@ for (const command of ['ADD', 'CHECK'] as const) {
 
 t.test('parseInvocation() reads VERSION, GC and STATUS with nothing else set (E1, E3)', async t => {
   t.same(parseInvocation({ CNI_COMMAND: 'VERSION' }), { command: 'VERSION' })
-  t.same(parseInvocation({ CNI_COMMAND: 'GC' }), { command: 'GC', cniPath: [], trace: {} })
+  t.same(parseInvocation({ CNI_COMMAND: 'GC' }), { command: 'GC', cniPath: [] })
   t.same(parseInvocation({ CNI_COMMAND: 'STATUS', CNI_PATH: '/a:/b' }), {
     command: 'STATUS',
     cniPath: ['/a', '/b'],
-    trace: {},
   })
 })
 
@@ -144,12 +142,9 @@ t.test('parseInvocation() reads DEL with and without a namespace (E10)', async t
   t.equal(netnsPathOf(parseInvocation({ ...DEL, CNI_NETNS: undefined })), undefined)
 })
 
-t.test('parseInvocation() passes trace context on, unless it could not go into a header (E11)', async t => {
-  const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
-  const env = { ...ADD, TRACEPARENT: traceparent, TRACESTATE: 'a=1', BAGGAGE: 'user=x' }
-  t.match(parseInvocation(env), { trace: { traceparent, tracestate: 'a=1', baggage: 'user=x' } })
-  const hostile = { ...ADD, TRACEPARENT: 'a\r\nHost: x', TRACESTATE: 'é', BAGGAGE: 'x'.repeat(8193) }
-  t.same(parseInvocation(hostile), { ...parseInvocation(ADD), trace: {} })
+t.test('parseInvocation() tolerates trace context, whatever it says (E11)', async t => {
+  const env = { ...ADD, TRACEPARENT: 'x\r\ny', TRACESTATE: 'a=1', BAGGAGE: 'b'.repeat(100_000) }
+  t.same(parseInvocation(env), parseInvocation(ADD))
 })
 
 t.test('parseInvocation() throws nothing but CniError with code 4', async t => {

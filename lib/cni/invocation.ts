@@ -7,13 +7,6 @@ import { parseAt } from './json.ts'
 import type { IfName } from '../net/if-name.ts'
 import type { CniArgs } from './cni-args.ts'
 
-/** W3C trace context that the runtime passed on (checklist E11), as text that may go into an HTTP header. */
-export interface Trace {
-  readonly traceparent?: string
-  readonly tracestate?: string
-  readonly baggage?: string
-}
-
 /** What ADD, CHECK and DEL have in common. */
 interface AttachmentInvocation {
   readonly containerId: string
@@ -21,7 +14,6 @@ interface AttachmentInvocation {
   /** Folders to look for delegated plugins in, in order. Empty when CNI_PATH is not set (checklist E3). */
   readonly cniPath: readonly string[]
   readonly args: CniArgs
-  readonly trace: Trace
   /** CNI_NETNS_OVERRIDE: the namespace may be the plugin's own (checklist E9). */
   readonly netnsOverride: boolean
 }
@@ -30,7 +22,7 @@ interface AttachmentInvocation {
 export type Invocation =
   | (AttachmentInvocation & { readonly command: 'ADD' | 'CHECK'; readonly netnsPath: string })
   | (AttachmentInvocation & { readonly command: 'DEL'; readonly netnsPath: string | undefined })
-  | { readonly command: 'GC' | 'STATUS'; readonly cniPath: readonly string[]; readonly trace: Trace }
+  | { readonly command: 'GC' | 'STATUS'; readonly cniPath: readonly string[] }
   | { readonly command: 'VERSION' }
   | { readonly command: 'about' }
 
@@ -40,11 +32,9 @@ export type Environment = Readonly<Record<string, string | undefined>>
 /** PATH_MAX is 4096, and its last byte is NUL. */
 const MAX_PATH_BYTES = 4095
 
-/** W3C Baggage, section 3.3.2: 8192 bytes must be carried. The other headers are shorter. */
-const MAX_TRACE_LENGTH = 8192
-
 /**
- * Parses the CNI_* variables (checklist 1.1; CNI 1.1.0, section 2, "Parameters").
+ * Parses the CNI_* variables (checklist 1.1; CNI 1.1.0, section 2, "Parameters"). Others, such as trace context, are tolerated
+ * and not used (E11).
  *
  * @throws {CniError} code 4 naming every variable that is missing, or the first that is invalid.
  */
@@ -67,7 +57,7 @@ export function parseInvocation(env: Environment): Invocation {
       }
     case 'GC':
     case 'STATUS':
-      return { command, cniPath: parseCniPath(env), trace: parseTrace(env) }
+      return { command, cniPath: parseCniPath(env) }
     case 'VERSION':
       return { command }
     default:
@@ -83,7 +73,6 @@ function parseAttachment(env: Environment, options: { readonly lenient: boolean 
     ),
     cniPath: parseCniPath(env),
     args: parseCniArgs(env['CNI_ARGS'], options),
-    trace: parseTrace(env),
     netnsOverride: /^(1|true)$/i.test(env['CNI_NETNS_OVERRIDE'] ?? ''),
   }
 }
@@ -117,22 +106,6 @@ function usableNetnsPath(env: Environment): string | undefined {
 /** An empty element would mean the working directory, which is nobody's choice: it is left out. */
 function parseCniPath(env: Environment): readonly string[] {
   return (env['CNI_PATH'] ?? '').split(':').filter(folder => folder !== '')
-}
-
-/** Trace context never fails a verb: what could not go into a header is left out. */
-function parseTrace(env: Environment): Trace {
-  const traceparent = headerValue(env['TRACEPARENT'])
-  const tracestate = headerValue(env['TRACESTATE'])
-  const baggage = headerValue(env['BAGGAGE'])
-  return {
-    ...(traceparent ? { traceparent } : {}),
-    ...(tracestate ? { tracestate } : {}),
-    ...(baggage ? { baggage } : {}),
-  }
-}
-
-function headerValue(text: string | undefined): string | undefined {
-  return text !== undefined && text.length <= MAX_TRACE_LENGTH && /^[\x20-\x7e]*$/.test(text) ? text : undefined
 }
 
 function unquoted(text: string): string {

@@ -63,10 +63,13 @@ export class IpamProblem extends Error {
 export class IpamUnavailable extends Error {
   override readonly name = 'IpamUnavailable'
   readonly socketPath: string
+  /** True when nobody took the connection: what was to be asked has not been done. */
+  readonly wasNeverAsked: boolean
 
-  constructor(socketPath: string, reason: string, options?: ErrorOptions) {
+  constructor(socketPath: string, reason: string, options: ErrorOptions & { readonly wasNeverAsked?: boolean } = {}) {
     super(`ipamd at ${socketPath}: ${reason}`, options)
     this.socketPath = socketPath
+    this.wasNeverAsked = options.wasNeverAsked ?? false
   }
 }
 

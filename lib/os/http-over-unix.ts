@@ -29,14 +29,16 @@ export interface HttpReply {
 export function exchange(socketPath: string, request: HttpRequest, by: Deadline): Promise<HttpReply> {
   const { promise, resolve, reject } = Promise.withResolvers<HttpReply>()
   const socket = connect({ path: socketPath })
+  let isConnected = false
   const fail = (reason: string, cause?: unknown): void => {
-    reject(new IpamUnavailable(socketPath, reason, cause === undefined ? undefined : { cause }))
+    reject(new IpamUnavailable(socketPath, reason, { cause, wasNeverAsked: !isConnected }))
     socket.destroy()
   }
   const chunks: Buffer[] = []
   let length = 0
   const timer = setTimeout(() => fail('no answer in time'), by.remainingMs())
-  socket.on('error', (cause: NodeJS.ErrnoException) => fail(cause.code ?? cause.message, cause))
+  socket.on('connect', () => (isConnected = true))
+  socket.on('error', (cause: NodeJS.ErrnoException) => fail(reasonOf(cause, isConnected), cause))
   socket.on('data', (chunk: Buffer) => {
     chunks.push(chunk)
     length += chunk.length
@@ -52,6 +54,10 @@ export function exchange(socketPath: string, request: HttpRequest, by: Deadline)
   })
   send(socket, request)
   return promise
+}
+
+function reasonOf({ code, message }: NodeJS.ErrnoException, isConnected: boolean): string {
+  return isConnected ? (code ?? message) : `nobody listens (${code ?? message}): want a running ipamd with this socket`
 }
 
 function send(socket: Socket, { method, path, body }: HttpRequest): void {

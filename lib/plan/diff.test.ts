@@ -214,5 +214,7 @@ for (const { name, observed, want } of BROKEN) {
       want,
     )
     for (const line of lines) t.match(line, / \(want: (ip|sysctl) /)
+    // Who types the command must not turn a finished interface into one that the next ADD takes for a leftover.
+    for (const line of lines) t.notMatch(line, /\badding\b/)
   })
 }

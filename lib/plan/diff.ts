@@ -44,8 +44,9 @@ export function renderProblem(problem: Problem): string {
  */
 export function diffPlan(plan: Plan, observed: ObservedState): readonly Problem[] {
   return plan.flatMap((operation, index) => {
-    const found = whatIsWrong(withoutReplaced(operation, plan.slice(index + 1)), observed)
-    return found === undefined ? [] : [{ operation, found }]
+    const wanted = withoutReplaced(operation, plan.slice(index + 1))
+    const found = whatIsWrong(wanted, observed)
+    return found === undefined ? [] : [{ operation: wanted, found }]
   })
 }
 
