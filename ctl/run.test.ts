@@ -75,7 +75,10 @@ t.test('run() says where there is no daemon, and what to look at: exit code 3', 
   const { exitCode, stdout, stderr } = await tullectl(['status', '--socket', missing])
   t.equal(exitCode, 3)
   t.equal(stdout, '')
-  t.equal(stderr.split('\n')[0], `tullectl: ipamd at ${missing}: ENOENT`)
+  t.equal(
+    stderr.split('\n')[0],
+    `tullectl: ipamd at ${missing}: nobody listens (ENOENT): want a running ipamd with this socket`,
+  )
   t.match(stderr, /Does ipamd run, and does "socket" in its configuration say the same\? --socket PATH/)
 })
 
@@ -90,7 +93,7 @@ t.test('run() tells a daemon that was killed from a file that is no socket: exit
   await promise
   t.match(await tullectl(['pools', '--socket', `${path}.left`]), {
     exitCode: 3,
-    stderr: /ECONNREFUSED\nThe socket is there, but nobody listens/,
+    stderr: /ECONNREFUSED\).*\nThe socket is there, but nobody listens/,
   })
   writeFileSync(path, '')
   t.match(await tullectl(['pools', '--socket', path]), { exitCode: 3, stderr: /ipamd at / })
