@@ -124,6 +124,8 @@ export class LeaseService {
         case 'leased':
           return { reply: { lease: allocation.lease, isNew: true }, events: allocation.events }
         case 'already-leased':
+          // Also when nothing is to be stored: releaseStale() must see that it was asked for.
+          evolve(state, { type: 'renewed', lease: allocation.lease, via: asked.via })
           return { reply: { lease: allocation.lease, isNew: false }, events: this.#renewal(allocation.lease, asked) }
         default:
           throw problemOf(allocation, nowUnixMs)

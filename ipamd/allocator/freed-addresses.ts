@@ -36,7 +36,8 @@ export class FreedAddresses {
 
   #remember(freed: FreedAddress, queue: FreedQueue): void {
     this.#queueOf.set(freed.value, queue)
-    if (freed.owner === undefined) return
+    // Not those that are kept for no time: an owner may have left thousands, and keptFor() looks at each.
+    if (freed.owner === undefined || freed.keepMs === 0) return
     const values = this.#byOwner.get(freed.owner) ?? new Set()
     this.#byOwner.set(freed.owner, values.add(freed.value))
   }

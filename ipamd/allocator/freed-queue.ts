@@ -34,6 +34,7 @@ export class FreedQueue {
   push(freed: FreedAddress): void {
     this.#byValue.set(freed.value, freed)
     this.#order.push(freed)
+    this.#sweep()
   }
 
   /** Adds an address that was freed before others of the queue, at its place. Costs O(n). */
@@ -82,6 +83,13 @@ export class FreedQueue {
     this.#order = kept.map(freed => ({ ...freed, freedAtUnixMs: freed.freedAtUnixMs + ms }))
     this.#head = 0
     for (const freed of this.#order) this.#byValue.set(freed.value, freed)
+  }
+
+  /** Removes what delete() left behind an address that stays: nothing else ever would, and it would grow with each release. */
+  #sweep(): void {
+    if (this.#order.length < COMPACT_AFTER || this.#order.length < this.#byValue.size * 2) return
+    this.#order = this.#order.slice(this.#head).filter(each => this.#byValue.get(each.value) === each)
+    this.#head = 0
   }
 
   #compact(): void {

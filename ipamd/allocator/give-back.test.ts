@@ -115,3 +115,13 @@ t.test('allocate() takes no more blocks than maxBlocks, of each family', async t
   t.equal(node.lease('c'), 'pool-exhausted')
   t.equal(node.lease('c', { at: '10.0.0.10' }), 'block-limit')
 })
+
+t.test('allocate() uses what its blocks have left when the block that it leased from was given back', async t => {
+  const node = new FakeNode(smallPool(['fd00::/124'], { maxBlocks: 3 }))
+  node.lease('a', { at: 'fd00::2' })
+  for (const last of ['6', '7', 'a']) node.lease(`b${last}`, { at: `fd00::${last}` })
+  node.release('a')
+  node.now += 30_000
+  t.same(node.giveBack(), ['fd00::/126'])
+  t.equal(node.lease('d'), 'fd00::b', 'the first block that is left is full, the second is not')
+})

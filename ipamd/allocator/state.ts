@@ -206,6 +206,8 @@ function returnBlock(state: State, { pool, prefix }: TakenBlock): void {
   if (family === undefined || block.isDrained) return
   if (remove(family.blocks, block) < family.firstOpen) family.firstOpen -= 1
   family.freed.deleteBlock(prefix)
+  // Behind it there may be blocks that were used up by requests for certain addresses.
+  skipUsedUp(family)
 }
 
 /** The index at which the item stood. */
@@ -235,6 +237,10 @@ function addLease(state: State, lease: Lease): void {
 /** Moves the marks past what is used up. They move back only when a reservation ends, so each address is stepped over once. */
 function settle(family: FamilyState, block: BlockState): void {
   block.cursor = neverLeased(block, family) ?? lastAddress(block.prefix).value + 1n
+  skipUsedUp(family)
+}
+
+function skipUsedUp(family: FamilyState): void {
   for (;;) {
     const open = family.blocks[family.firstOpen]
     if (open === undefined || open.cursor <= lastAddress(open.prefix).value) return

@@ -1,4 +1,5 @@
-import { closeSync, fstatSync, fsyncSync, openSync, unlinkSync } from 'node:fs'
+import { closeSync, fstatSync, fsyncSync, openSync, realpathSync, rmSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { parseBackupRequest } from '../../lib/ipam/backup.ts'
 import { IpamProblem } from '../../lib/ipam/errors.ts'
 import { quoteText } from '../../lib/net/quote-text.ts'
@@ -8,23 +9,39 @@ import { jsonReply, type Reply } from './reply.ts'
 /** Writes a copy of the store as it is now. It is whole and durable when it is answered; after a failure there is none. */
 export async function backup({ reader }: Subjects, { body }: Input): Promise<Reply> {
   const file = parseBackupRequest(body)
+  refuseOwnFolder(file, dirname(reader.path))
   const fd = createForUs(file)
   try {
     reader.query('VACUUM INTO ?', { parameters: [file], read: rows => [...rows] })
     fsyncSync(fd)
     return jsonReply({ file, bytes: fstatSync(fd).size })
   } catch (cause) {
-    unlinkSync(file)
+    rmSync(file, { force: true })
     throw cause
   } finally {
     closeSync(fd)
   }
 }
 
+// What is put there may be taken for ours at the next start: "<store>.rebuilt" would replace the store.
+function refuseOwnFolder(file: string, folder: string): void {
+  const own = realpathSync(folder)
+  const target = asFileProblem(file, () => realpathSync(dirname(file)))
+  if (target !== own && !target.startsWith(`${own}/`)) return
+  throw new IpamProblem(
+    'bad-request',
+    `cannot make ${quoteText(file)}: want a path outside ${own}, which is ipamd's own`,
+  )
+}
+
 // Made here, empty, because SQLite would make a file that everybody may read.
 function createForUs(file: string): number {
+  return asFileProblem(file, () => openSync(file, 'wx', 0o600))
+}
+
+function asFileProblem<T>(file: string, access: () => T): T {
   try {
-    return openSync(file, 'wx', 0o600)
+    return access()
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException
     throw new IpamProblem('bad-request', `cannot make ${quoteText(file)}: ${code}: want a path where no file is`, {

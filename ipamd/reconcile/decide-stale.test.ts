@@ -56,8 +56,13 @@ const TABLE: readonly Row[] = [
   },
   {
     name: 'a lease of a node namespace that is gone, where the boot ID stays the same (R1)',
-    lease: leaseOf({ hostNetnsInode: 99, initStartTicks: 3 }),
+    lease: leaseOf({ hostNetnsInode: 99, initStartTicks: 3 }, 'tulle-ipam'),
     want: 'netns-gone',
+  },
+  {
+    name: 'a lease of a plugin in another namespace, when that of the daemon’s container is gone (R6)',
+    lease: leaseOf({ hostNetnsInode: 99, initStartTicks: 3 }),
+    want: undefined,
   },
   {
     name: 'a lease of a node namespace in which something lives: the daemon was moved',

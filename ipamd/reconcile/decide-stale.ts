@@ -28,7 +28,7 @@ export interface Suspicion extends Remembered {
  * A link of ours that names the attachment, or has the name derived from it, keeps the lease in any case. Else:
  *
  * - another boot ID: no pod outlives its kernel;
- * - another network namespace of the node, of which nothing is left: its links went with it;
+ * - another network namespace of the node, in which the plugin ran, and of which nothing is left: its links went with it;
  * - in this one: a lease that the plugin tulle asked for has a link, from before ADD ends until DEL. One that tulle-ipam asked
  *   for has a link of another plugin, which is nobody's to look for: it is never freed for want of a link.
  *
@@ -44,7 +44,8 @@ export function staleReasonOf(lease: LeaseOrigin, sight: Sight): StaleReason | u
 function suspect({ boot, via }: LeaseOrigin, sight: Sight): StaleReason | undefined {
   if (boot.bootId !== sight.boot.bootId) return 'older-boot'
   if (boot.hostNetnsInode !== sight.boot.hostNetnsInode) {
-    return sight.isNetnsAlive(boot.hostNetnsInode) ? undefined : 'netns-gone'
+    // A daemon in a container had a namespace of its own, which says nothing about the pods.
+    return via === undefined || sight.isNetnsAlive(boot.hostNetnsInode) ? undefined : 'netns-gone'
   }
   return via === 'tulle' ? 'no-interface' : undefined
 }

@@ -7,8 +7,10 @@ import { hashOfHostIfName } from '../../lib/plan/link-names.ts'
 import type { NativeAddon } from '../../native/addon.ts'
 import type { NodeEdges } from './node-edges.ts'
 
-/** What a process that ends while one looks at it, or one that is not ours to look at, answers. */
-const NOT_THERE = new Set(['ENOENT', 'ESRCH', 'EACCES', 'EPERM', 'ENOTDIR'])
+/** What a process that ends while one looks at it answers. */
+const NOT_THERE = new Set(['ENOENT', 'ESRCH', 'ENOTDIR'])
+/** What a process that is not ours to look at answers. */
+const OUT_OF_SIGHT = new Set(['EACCES', 'EPERM'])
 
 /**
  * The node that the daemon runs on.
@@ -32,14 +34,19 @@ function isNetnsAlive(inode: number): boolean {
   const identity = `net:[${inode}]`
   // proc_pid_mountinfo(5): the root of a bind mount of a namespace is its identity. `ip netns add` keeps one so.
   if (readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${identity} `)) return true
-  return readdirSync('/proc').some(name => /^[0-9]+$/.test(name) && netnsOf(name) === identity)
+  // Who sees only itself can't tell what lives: process 1 is the node's only when the daemon is not alone with its children,
+  // and is seen unless /proc hides processes (hidepid).
+  if (readlinkSync('/proc/self') === '1' || netnsOf('1') === undefined) return true
+  return readdirSync('/proc').some(name => /^[0-9]+$/.test(name) && [identity, 'unknown'].includes(netnsOf(name) ?? ''))
 }
 
+/** Undefined when there is no such process, 'unknown' when it is not ours to look at: it may live in any namespace. */
 function netnsOf(pid: string): string | undefined {
   try {
     return readlinkSync(`/proc/${pid}/ns/net`)
   } catch (cause) {
     if (isErrnoException(cause) && NOT_THERE.has(cause.code)) return undefined
+    if (isErrnoException(cause) && OUT_OF_SIGHT.has(cause.code)) return 'unknown'
     throw cause
   }
 }

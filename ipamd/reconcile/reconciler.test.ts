@@ -259,6 +259,7 @@ t.test(
 const revalidations: readonly { readonly name: string; readonly change: (node: Node) => Promise<unknown> }[] = [
   { name: 'an ADD made the interface', change: async node => node.addLink('a') },
   { name: 'an ADD asked for the lease again', change: node => node.lease('a', 'tulle-ipam') },
+  { name: 'an ADD of the same plugin asked for the lease again', change: node => node.lease('a', 'tulle') },
   {
     name: 'DEL and ADD made another lease of it',
     change: async node => {
@@ -279,6 +280,16 @@ for (const { name, change } of revalidations) {
     t.same(await node.holders(), ['a'])
   })
 }
+
+t.test('run() keeps every lease when the container of the daemon gets another network namespace (R6)', async t => {
+  const node = nodeOf(t)
+  for (const via of ['tulle', 'tulle-ipam'] as const) {
+    await node.service.allocate({ attachment: attachmentOf(via), via, hostNetnsInode: 77 })
+  }
+  node.restart({ hostNetnsInode: 2 })
+  t.match(await node.twoTurns(), { freed: [], watched: [] })
+  t.same((await node.holders()).length, 2)
+})
 
 t.test('run() keeps a lease while somebody holds the lock of its attachment, and says nothing (R6)', async t => {
   const node = nodeOf(t)

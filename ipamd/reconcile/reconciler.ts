@@ -228,10 +228,11 @@ export class Reconciler {
   async #remove(kernel: Kernel, seen: SeenUnfinishedLink, by: Deadline): Promise<boolean> {
     return this.#orLog('removing an unfinished interface', seen, async () => {
       const { node, log } = this.#edges
-      if (seen.attachment === undefined && node.isBusy(seen.name)) return false
       using _lock = seen.attachment === undefined ? undefined : await node.lock(seen.attachment, Deadline.in(0))
       const link = await kernel.observeLink('host', seen.name, by)
       if (link === undefined || unfinishedLinks([link])[0]?.key !== seen.key) return false
+      // After the look: an ADD that begins now makes another link of that name, which must not be taken for this one.
+      if (seen.attachment === undefined && node.isBusy(seen.name)) return false
       await removeLink(kernel, seen.name, by)
       log.info('unfinished interface removed', { link: seen.name, alias: link.alias })
       return true

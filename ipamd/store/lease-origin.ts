@@ -14,8 +14,8 @@ export interface LeaseOrigin {
   /** What "this boot" was when the lease was last asked for. */
   readonly boot: BootFacts
   /**
-   * 'tulle' only when the plugin ran in the daemon's own network namespace: its interface is then one that the daemon can see.
-   * Absent when that is not known.
+   * Only when the plugin ran in the daemon's own network namespace: the interface of tulle is then one that the daemon can see,
+   * and `boot.hostNetnsInode` is the namespace that the pods hang on. Absent when that is not known.
    */
   readonly via?: Via
 }
@@ -25,8 +25,9 @@ export function viaOf(
   { via, hostNetnsInode }: Pick<AllocateRequest, 'via' | 'hostNetnsInode'>,
   boot: BootFacts,
 ): Via | undefined {
-  // From another namespace its links are out of sight here, and what can't be seen proves nothing.
-  return via === 'tulle' && hostNetnsInode !== boot.hostNetnsInode ? undefined : via
+  // From another namespace its links are out of sight here, and what can't be seen proves nothing. Nor does the end of the
+  // daemon's own namespace, which is one of a container's: pods live on when it starts anew.
+  return hostNetnsInode === boot.hostNetnsInode ? via : undefined
 }
 
 export function isSameBoot(a: BootFacts, b: BootFacts): boolean {

@@ -230,3 +230,24 @@ function pageOfIndex(path: string): { readonly from: number; readonly to: number
   const page = Number(row?.['rootpage'])
   return { from: (page - 1) * 4096, to: page * 4096 }
 }
+
+t.test('restoreStore() keeps the reservations of a damaged store: nothing else knows of them', async t => {
+  const { path, restore } = rig(t)
+  const reservations = ['10.244.0.20', '10.244.0.99', 'fd00:10:244::9'].map(address => ({
+    address: parseAddress(address),
+    pool: 'default',
+    owner: 'ns/db-0',
+    note: 'of the database',
+  }))
+  const store = new SqliteStore(path, BOOT)
+  store.commit(reservations.map(reservation => ({ type: 'reserved', reservation, atUnixMs: NOW })))
+  store.close()
+  {
+    using database = new DatabaseSync(path, { enableForeignKeyConstraints: false })
+    database.exec("DELETE FROM lease WHERE container_id = 'c0'")
+  }
+  t.equal((await restore()).length, 29)
+  const restored = new SqliteStore(path, BOOT)
+  t.same(restored.load().reservations, reservations)
+  restored.close()
+})

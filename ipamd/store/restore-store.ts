@@ -1,12 +1,13 @@
 import { closeSync, constants, existsSync, fsyncSync, openSync, renameSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Deadline } from '../../lib/time/deadline.ts'
+import type { LeaseEvent } from '../allocator/events.ts'
 import type { Pool } from '../allocator/pool.ts'
 import type { Log } from '../log.ts'
 import type { BootFacts } from './boot-facts.ts'
 import type { LeaseMark } from './lease-mark.ts'
 import { rebuild } from './rebuild.ts'
-import { salvageLeases } from './salvage.ts'
+import { salvageLeases, salvageReservations } from './salvage.ts'
 import { examineStore } from './store-health.ts'
 import { SqliteStore } from './store.ts'
 
@@ -39,7 +40,13 @@ export async function restoreStore(
   if (health.is === 'sound') return
   const kernel = await edges.readMarks(by)
   const damagedStore = health.is === 'damaged' ? salvageLeases(path) : []
-  const { events, refused } = rebuild(pools, { kernel, damagedStore }, edges.nowUnixMs())
+  const reservations = health.is === 'damaged' ? salvageReservations(path) : []
+  const { events: rebuiltLeases, refused } = rebuild(pools, { kernel, damagedStore }, edges.nowUnixMs())
+  const events: readonly LeaseEvent[] = [
+    ...rebuiltLeases,
+    // Behind the leases: what is evidence of a lease names no owner, and the store refuses others an address that is reserved.
+    ...reservations.map(reservation => ({ type: 'reserved' as const, reservation, atUnixMs: edges.nowUnixMs() })),
+  ]
   const unfinished = `${path}.new`
   for (const file of [unfinished, `${unfinished}-wal`, `${unfinished}-shm`]) rmSync(file, { force: true })
   const store = new SqliteStore(unfinished, edges.boot)

@@ -1,9 +1,10 @@
-import { DatabaseSync, type SQLOutputValue } from 'node:sqlite'
+import { DatabaseSync } from 'node:sqlite'
 import { parseAttachmentKey, type AttachmentKey } from '../../lib/ipam/attachment.ts'
+import { checkOwner } from '../../lib/ipam/protocol.ts'
 import { addressFromBytes, type Address } from '../../lib/net/address.ts'
+import type { Reservation } from '../allocator/reservation.ts'
 import type { LeaseMark } from './lease-mark.ts'
-
-type Row = Readonly<Record<string, SQLOutputValue>>
+import { bytesIn, optionalTextIn, textIn, type Row } from './row.ts'
 
 // From both ends: SQLite stops at the page that is damaged, and what lies behind it can be reached from the other side.
 const DIRECTIONS = ['ASC', 'DESC'] as const
@@ -32,6 +33,30 @@ export function salvageLeases(path: string): readonly LeaseMark[] {
     const found = [...(addresses.get(lease)?.values() ?? [])]
     return found.length === 0 ? [] : [{ attachment, addresses: found }]
   })
+}
+
+/** What can still be read of the reservations in a damaged store. Nothing else than the store knows of them. */
+export function salvageReservations(path: string): readonly Reservation[] {
+  using database = openOrUndefined(path)
+  if (database === undefined) return []
+  const reservations = new Map<string, Reservation>()
+  for (const row of rowsOf(database, 'SELECT address, pool, owner, note FROM reservation ORDER BY address')) {
+    const reservation = orUndefined(() => reservationIn(row))
+    if (reservation === undefined) continue
+    const { family, value } = reservation.address
+    reservations.set(`${family}:${value}`, reservation)
+  }
+  return [...reservations.values()]
+}
+
+function reservationIn(row: Row): Reservation {
+  const note = optionalTextIn(row, 'note')
+  return {
+    address: addressFromBytes(bytesIn(row, 'address')),
+    pool: textIn(row, 'pool'),
+    owner: checkOwner(textIn(row, 'owner')),
+    ...(note === undefined ? {} : { note }),
+  }
 }
 
 function openOrUndefined(path: string): DatabaseSync | undefined {

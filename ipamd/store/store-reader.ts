@@ -29,6 +29,11 @@ export class StoreReader {
     }
   }
 
+  /** The file of the store. */
+  get path(): string {
+    return this.#path
+  }
+
   /** Runs one query, whose text is a constant of ours, and gives its rows to `read`. @throws {StoreError} */
   query<T>(
     sql: string,
