@@ -2,7 +2,6 @@ import {
   closeSync,
   constants,
   fstatSync,
-  fsyncSync,
   lstatSync,
   openSync,
   readdirSync,
@@ -13,6 +12,7 @@ import {
   type BigIntStats,
 } from 'node:fs'
 import { join } from 'node:path'
+import { syncFolder } from '../lib/os/durable-file.ts'
 import { attachmentKeyText, type AttachmentKey } from '../lib/ipam/attachment.ts'
 import { decodeSpoolEntry, MAX_SPOOL_ENTRY_BYTES, spoolFileName, type SpoolEntry } from '../lib/ipam/spool-entry.ts'
 import { ParseError } from '../lib/net/parse-error.ts'
@@ -179,14 +179,5 @@ function openOrUndefined(path: string, flags: number): number | 'link' | undefin
     if (code === 'ENOENT') return undefined
     if (code === 'ELOOP') return 'link'
     throw cause
-  }
-}
-
-function syncFolder(path: string): void {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY)
-  try {
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
   }
 }

@@ -1,5 +1,6 @@
-import { closeSync, constants, existsSync, fsyncSync, openSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, renameSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { syncFolder } from '../../lib/os/durable-file.ts'
 import type { Deadline } from '../../lib/time/deadline.ts'
 import type { LeaseEvent } from '../allocator/events.ts'
 import type { Pool } from '../allocator/pool.ts'
@@ -72,13 +73,4 @@ function replaceStore(path: string, { rebuilt, aside }: { readonly rebuilt: stri
   rmSync(`${path}-shm`, { force: true })
   renameSync(rebuilt, path)
   syncFolder(dirname(path))
-}
-
-function syncFolder(path: string): void {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY)
-  try {
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
-  }
 }

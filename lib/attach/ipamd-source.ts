@@ -1,9 +1,9 @@
 import type { TulleConfiguration } from '../cni/tulle-configuration.ts'
-import { IpamProblem, IpamUnavailable } from '../ipam/errors.ts'
+import { IpamUnavailable } from '../ipam/errors.ts'
 import { equalAddresses, formatAddress } from '../net/address.ts'
-import { DeadlineExceeded } from '../time/deadline.ts'
 import type { AddressSource } from './address-source.ts'
 import type { Edges } from './edges.ts'
+import { isIpamFailure } from './ipam-failure.ts'
 
 type TulleIpam = Extract<TulleConfiguration['ipam'], { kind: 'tulle' }>
 
@@ -33,6 +33,7 @@ export function ipamdSource({ socketPath, pool }: TulleIpam, edges: Edges): Addr
         const soon = by.capped(RELEASE_WAIT_MS)
         await ipam.release({ attachment, deadlineUnixMs: soon.toUnixMs() }, soon)
       } catch (failure) {
+        // No time left to ask counts too: the interface is gone by then, and nobody else would give the address back.
         if (!isIpamFailure(failure)) throw failure
         // DEL must not need the daemon (R13): what it cannot be told now it will read from the spool.
         edges.spoolRelease(socketPath, { attachment, releasedAtUnixMs: edges.nowUnixMs() })
@@ -58,9 +59,4 @@ export function ipamdSource({ socketPath, pool }: TulleIpam, edges: Edges): Addr
 
     status: (_call, by) => ipam.status(pool, by),
   }
-}
-
-/** No time left to ask counts too: the interface is gone by then, and nobody else would give the address back. */
-function isIpamFailure(failure: unknown): failure is Error {
-  return failure instanceof IpamUnavailable || failure instanceof IpamProblem || failure instanceof DeadlineExceeded
 }

@@ -1,9 +1,9 @@
 import { CniError, ErrorCode } from '../cni/errors.ts'
-import { IpamProblem, IpamUnavailable } from '../ipam/errors.ts'
-import { DeadlineExceeded, type Deadline } from '../time/deadline.ts'
+import type { Deadline } from '../time/deadline.ts'
 import { addressSource } from './address-source.ts'
 import type { Call } from './call.ts'
 import type { Edges } from './edges.ts'
+import { isIpamFailure } from './ipam-failure.ts'
 
 /**
  * Tells whether an ADD could succeed now (SPEC 1.1.0, section 2, STATUS; checklist S1–S4): a daemon that is down and a pool
@@ -15,9 +15,7 @@ export async function status(call: Call, edges: Edges, by: Deadline): Promise<vo
   try {
     await addressSource(call, edges).status(call, by)
   } catch (failure) {
-    if (failure instanceof IpamProblem || failure instanceof IpamUnavailable || failure instanceof DeadlineExceeded) {
-      throw new CniError(ErrorCode.notAvailable, failure.message, { cause: failure })
-    }
-    throw failure
+    if (!isIpamFailure(failure)) throw failure
+    throw new CniError(ErrorCode.notAvailable, failure.message, { cause: failure })
   }
 }

@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, renameSync, unlinkSync, writeSync } from 'node:fs'
+import { closeSync, constants, fsyncSync, openSync, renameSync, unlinkSync, writeSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 
 /**
@@ -21,7 +21,12 @@ export function writeDurably(path: string, text: string, unique: string): void {
       throw failure
     }
   })
-  withFile(folder, 'r', fsyncSync)
+  syncFolder(folder)
+}
+
+/** Makes what was renamed, made or removed in a folder survive a loss of power. */
+export function syncFolder(path: string): void {
+  withFile(path, constants.O_RDONLY | constants.O_DIRECTORY, fsyncSync)
 }
 
 /** Removes a file. One that is not there is removed. */
@@ -38,7 +43,7 @@ export function isErrnoException(failure: unknown): failure is NodeJS.ErrnoExcep
   return failure instanceof Error && 'code' in failure && typeof failure.code === 'string'
 }
 
-function withFile(path: string, flags: string, use: (fd: number) => void): void {
+function withFile(path: string, flags: string | number, use: (fd: number) => void): void {
   const fd = openSync(path, flags, 0o600)
   try {
     use(fd)

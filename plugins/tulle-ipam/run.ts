@@ -1,5 +1,6 @@
 import { attachmentOf } from '../../lib/attach/call.ts'
 import type { Edges } from '../../lib/attach/edges.ts'
+import { isIpamFailure } from '../../lib/attach/ipam-failure.ts'
 import { runPlugin, type Outcome, type Run, type VerbInvocation } from '../../lib/attach/plugin-run.ts'
 import type { NetworkConfiguration } from '../../lib/cni/configuration.ts'
 import { CniError, ErrorCode } from '../../lib/cni/errors.ts'
@@ -7,9 +8,8 @@ import type { Invocation } from '../../lib/cni/invocation.ts'
 import { renderResult, type Result } from '../../lib/cni/result.ts'
 import { refuseUnsupportedArgs, resolverSettings } from '../../lib/cni/tulle-configuration.ts'
 import { attachmentKeyText } from '../../lib/ipam/attachment.ts'
-import { IpamProblem, IpamUnavailable } from '../../lib/ipam/errors.ts'
 import { equalAddresses, formatAddress } from '../../lib/net/address.ts'
-import { DeadlineExceeded, type Deadline } from '../../lib/time/deadline.ts'
+import type { Deadline } from '../../lib/time/deadline.ts'
 import { parseIpamConfiguration, type IpamConfiguration } from './configuration.ts'
 
 /** What this plugin touches outside itself: ipamd, or its spool while it is down. It never sees the kernel. */
@@ -130,8 +130,4 @@ async function status({ own, edges, by }: Call): Promise<void> {
     if (!isIpamFailure(failure)) throw failure
     throw new CniError(ErrorCode.notAvailable, failure.message, { cause: failure })
   }
-}
-
-function isIpamFailure(failure: unknown): failure is Error {
-  return failure instanceof IpamProblem || failure instanceof IpamUnavailable || failure instanceof DeadlineExceeded
 }

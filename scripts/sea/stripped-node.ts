@@ -3,7 +3,8 @@ import { copyFile, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { replaceFile } from '../atomic.ts'
 import { hashOf } from '../memory.ts'
-import { nodePackage, ROOT, userCache } from '../paths.ts'
+import { cacheFolder } from '../../e2e/parts/cache.ts'
+import { nodePackage, ROOT } from '../paths.ts'
 import { runQuietly } from '../run-command.ts'
 
 /**
@@ -15,7 +16,7 @@ import { runQuietly } from '../run-command.ts'
  */
 export async function strippedNode(): Promise<string> {
   const node = join(nodePackage(), 'bin', 'node')
-  const stripped = join(userCache(), 'node', await identity(), 'node')
+  const stripped = join(cacheFolder(), 'node', await identity(), 'node')
   if (existsSync(stripped)) return stripped
   await replaceFile(stripped, async temporary => {
     await copyFile(node, temporary)
