@@ -106,6 +106,21 @@ full: pool "full": no free address
   t.match(found.document, { ready: false, pools: [{ ready: true }, { ready: false, problem: problem.toWire() }] })
 })
 
+t.test('pod-cidrs shows what was handed over and what drains, or that nothing was', async t => {
+  const path = 'GET /v1/pod-cidrs'
+  const handed = { pool: 'pods', podCidrs: ['10.244.1.0/24'], draining: ['10.244.9.0/24'] }
+  t.equal(
+    await table(['pod-cidrs'], { [path]: handed }),
+    `\
+POD CIDR       POOL  STATE
+10.244.1.0/24  pods  in use
+10.244.9.0/24  pods  draining
+`,
+  )
+  const nothing = { pool: 'pods', podCidrs: [], draining: [] }
+  t.equal(await table(['pod-cidrs'], { [path]: nothing }), 'nothing was handed over for pool pods yet\n')
+})
+
 t.test('blocks shows each block', async t => {
   const blocks = [{ prefix: '10.244.0.0/24', pool: 'default', takenAtUnixMs: AT, leased: 3, freed: 1 }]
   t.equal(

@@ -4,6 +4,7 @@ import { BLOCKS } from './commands/blocks.ts'
 import { CHECK } from './commands/check.ts'
 import { HISTORY } from './commands/history.ts'
 import { LEASES } from './commands/leases.ts'
+import { POD_CIDRS } from './commands/pod-cidrs.ts'
 import { POOLS } from './commands/pools.ts'
 import { RECONCILE } from './commands/reconcile.ts'
 import { RELEASE } from './commands/release.ts'
@@ -19,6 +20,7 @@ export const COMMANDS: readonly Command[] = [
   STATUS,
   POOLS,
   BLOCKS,
+  POD_CIDRS,
   LEASES,
   HISTORY,
   RESERVATIONS,

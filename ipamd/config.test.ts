@@ -112,8 +112,28 @@ const refused = [
   { name: 'a negative cooldown', config: withPool({ cooldownSeconds: -1 }), want: 'pools[0].cooldownSeconds: -1: ' },
   {
     name: 'a block source of a later version',
-    config: { ...CONFIG, blockSource: { type: 'kubernetes' } },
-    want: 'blockSource.type: "kubernetes"',
+    config: { ...CONFIG, blockSource: { type: 'carrier-pigeon' } },
+    want: 'blockSource.type: "carrier-pigeon": want one of local, kubernetes',
+  },
+  {
+    name: 'a pool without prefixes whose blocks nobody hands over',
+    config: { ...CONFIG, pools: [{ name: 'default' }] },
+    want: 'pools[0].prefixes: missing',
+  },
+  {
+    name: 'prefixes where pod CIDRs are handed over',
+    config: withPool({ blockSource: { type: 'kubernetes' } }),
+    want: 'pools[0].prefixes: ["10.244.0.0/16","fd00:10:244::/56"]: want none where the block source is "kubernetes"',
+  },
+  {
+    name: 'a limit of blocks where pod CIDRs are handed over',
+    config: { ...CONFIG, pools: [{ name: 'a', maxBlocks: 2, blockSource: { type: 'kubernetes' } }] },
+    want: 'pools[0].maxBlocks: 2: want none',
+  },
+  {
+    name: 'two pools that take the pod CIDRs of the node',
+    config: { ...CONFIG, pools: [{ name: 'a' }, { name: 'b' }], blockSource: { type: 'kubernetes' } },
+    want: 'pools[1].blockSource.type: "kubernetes": pool "a" has it, want it once',
   },
 ] as const
 for (const { name, config, want } of refused) {

@@ -4,7 +4,7 @@ import { shown } from '../lib/ipam/fields.ts'
 import { parseAddress, type Family } from '../lib/net/address.ts'
 import { ParseError } from '../lib/net/parse-error.ts'
 import { formatPrefix, hostPrefix, overlaps, parsePrefix, type Prefix } from '../lib/net/prefix.ts'
-import type { Pool } from './allocator/pool.ts'
+import type { BlockSource, Pool } from './allocator/pool.ts'
 import type { HistoryBounds } from './lease-service.ts'
 
 /** What ipamd does, as its configuration file says. */
@@ -42,12 +42,13 @@ interface ConfigDocument {
   readonly historyDays?: number
   readonly historyRows?: number
   readonly reconcile?: { readonly intervalSeconds?: number; readonly graceSeconds?: number }
-  readonly blockSource?: { readonly type: string }
+  readonly blockSource?: BlockSource
 }
 
 interface PoolDocument {
   readonly name: string
-  readonly prefixes: readonly string[]
+  readonly prefixes?: readonly string[]
+  readonly blockSource?: BlockSource
   readonly blockPrefixLength?: { readonly ipv4?: number; readonly ipv6?: number }
   readonly exclude?: readonly string[]
   readonly cooldownSeconds?: number
@@ -67,12 +68,10 @@ export function parseConfig(text: string, hostName: string): IpamdConfig {
   if (Buffer.byteLength(document.socket) > MAX_SOCKET_PATH_BYTES) {
     throw new ConfigError(`socket: ${shown(document.socket)}: want at most ${MAX_SOCKET_PATH_BYTES} bytes`)
   }
-  const source = document.blockSource?.type ?? 'local'
-  if (source !== 'local') {
-    throw new ConfigError(`blockSource.type: ${shown(source)}: this version has no such block source, want "local"`)
-  }
-  const pools = document.pools.map((pool, index) => parsePool(pool, `pools[${index}]`))
+  const usual = document.blockSource ?? { type: 'local' }
+  const pools = document.pools.map((pool, index) => parsePool({ blockSource: usual, ...pool }, `pools[${index}]`))
   refuseRepeatedNames(pools)
+  refuseSecondHandedOver(pools)
   refuseOverlaps(pools)
   return {
     socketPath: document.socket,
@@ -139,19 +138,26 @@ function unescapePointer(part: string): string {
   return part.replaceAll('~1', '/').replaceAll('~0', '~')
 }
 
-function parsePool(document: PoolDocument, path: string): Pool {
-  const prefixes = document.prefixes.map((text, index) => parseAt(text, `${path}.prefixes[${index}]`, parsePrefix))
+function parsePool(document: PoolDocument & Required<Pick<PoolDocument, 'blockSource'>>, path: string): Pool {
+  const { blockSource } = document
+  const isHandedOver = blockSource.type === 'kubernetes'
+  if (isHandedOver) refuseOwnPrefixes(document, path)
+  else if (document.prefixes === undefined) throw new ConfigError(`${path}.prefixes: missing`)
+  const prefixes = (document.prefixes ?? []).map((text, index) =>
+    parseAt(text, `${path}.prefixes[${index}]`, parsePrefix),
+  )
   const exclude = (document.exclude ?? []).map((text, index) => {
     const excludePath = `${path}.exclude[${index}]`
     const prefix = parseAt(text, excludePath, parseAddressOrPrefix)
     // An exclusion without effect is a slip of the pen, and the address that was meant would be leased.
-    if (!prefixes.some(each => overlaps(each, prefix))) {
+    if (!isHandedOver && !prefixes.some(each => overlaps(each, prefix))) {
       throw new ConfigError(`${excludePath}: ${shown(text)}: want something inside the prefixes of the pool`)
     }
     return prefix
   })
   return {
     name: document.name,
+    blockSource,
     prefixes,
     blockPrefixLength: {
       4: blockPrefixLength(document, { family: 4, prefixes, path: `${path}.blockPrefixLength.ipv4` }),
@@ -161,6 +167,14 @@ function parsePool(document: PoolDocument, path: string): Pool {
     cooldownMs: (document.cooldownSeconds ?? DEFAULT_COOLDOWN_SECONDS) * 1000,
     maxBlocks: document.maxBlocks,
     whenOnlyCooling: document.whenOnlyCooling ?? 'wait',
+  }
+}
+
+/** Blocks that are handed over are as large and as many as the cluster says. */
+function refuseOwnPrefixes(document: PoolDocument, path: string): void {
+  for (const key of ['prefixes', 'blockPrefixLength', 'maxBlocks'] as const) {
+    if (document[key] === undefined) continue
+    throw new ConfigError(`${path}.${key}: ${shown(document[key])}: want none where the block source is "kubernetes"`)
   }
 }
 
@@ -198,6 +212,15 @@ function refuseRepeatedNames(pools: readonly Pool[]): void {
     if (seen.has(name)) throw new ConfigError(`pools[${index}].name: ${shown(name)}: an earlier pool has this name`)
     seen.add(name)
   }
+}
+
+// A node has one set of pod CIDRs.
+function refuseSecondHandedOver(pools: readonly Pool[]): void {
+  const [first, second] = pools.filter(({ blockSource }) => blockSource?.type === 'kubernetes')
+  if (first === undefined || second === undefined) return
+  throw new ConfigError(
+    `pools[${pools.indexOf(second)}].blockSource.type: "kubernetes": pool ${shown(first.name)} has it, want it once`,
+  )
 }
 
 function refuseOverlaps(pools: readonly Pool[]): void {

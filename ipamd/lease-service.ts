@@ -10,11 +10,13 @@ import type {
   PoolReport,
   ReleaseRequest,
 } from '../lib/ipam/protocol.ts'
+import type { PodCidrsReply, PodCidrsRequest } from '../lib/ipam/pod-cidrs.ts'
 import type { Address } from '../lib/net/address.ts'
 import { formatPrefix, type Prefix } from '../lib/net/prefix.ts'
 import { Deadline } from '../lib/time/deadline.ts'
 import { allocate, refusalOf } from './allocator/allocate.ts'
-import type { LeaseEvent, ReleaseReason } from './allocator/events.ts'
+import type { LeaseEvent, ReleaseReason, StoredChange } from './allocator/events.ts'
+import { handOver, reportPodCidrs } from './allocator/hand-over.ts'
 import { giveBack } from './allocator/give-back.ts'
 import type { Pool } from './allocator/pool.ts'
 import { collect, findLeases, release, type Release } from './allocator/release.ts'
@@ -22,7 +24,7 @@ import { reportPools } from './allocator/report.ts'
 import type { Reservation } from './allocator/reservation.ts'
 import { listReservations, reserve, unreserve, type ReserveRequest } from './allocator/reserve.ts'
 import { evolve, followClock, restoreState, type State } from './allocator/state.ts'
-import { addressProblem, inNoPool, problemOf, storeFailed } from './problems.ts'
+import { addressProblem, inNoPool, notHandedOver, overlapProblem, problemOf, storeFailed } from './problems.ts'
 import type { BootFacts } from './store/boot-facts.ts'
 import { isSameBoot, viaOf, type LeaseOrigin } from './store/lease-origin.ts'
 import { StoreError } from './store/store-error.ts'
@@ -218,12 +220,35 @@ export class LeaseService {
       const events = giveBack(state, nowUnixMs)
       return { reply: events.map(event => event.prefix), events }
     })
-    for (const prefix of returned) {
-      this.#blocks.delete(formatPrefix(prefix))
-      this.#left.set(formatPrefix(prefix), { prefix, attempt: undefined })
-    }
+    this.#forget(returned)
     await Promise.all([...this.#left.values()].map(left => this.#leave(left)))
     return returned
+  }
+
+  /**
+   * Makes these ranges the only ones that new leases of the pool come from. Resolves when they are durable and ready.
+   *
+   * @throws {IpamProblem} when one overlaps what is somebody else's, or no pool takes them: nothing is changed then.
+   */
+  async handOverPodCidrs(request: PodCidrsRequest): Promise<PodCidrsReply> {
+    // What came before is decided by what was true then.
+    this.flush()
+    try {
+      this.#handOver(request)
+    } catch (cause) {
+      throw asProblem(cause)
+    }
+    await Promise.all(request.podCidrs.map(block => this.#whenBlockIsReady(block)))
+    return this.podCidrs(request.pool)
+  }
+
+  /** @throws {IpamProblem} when no pool takes pod CIDRs. */
+  podCidrs(pool: string | undefined): Promise<PodCidrsReply> {
+    return this.#execute(state => {
+      const report = reportPodCidrs(state, pool)
+      if ('kind' in report) throw notHandedOver(report)
+      return { reply: report, events: [] }
+    })
   }
 
   /** Forgets what happened too long ago, some of it. To be called now and then. @throws {StoreError} */
@@ -312,7 +337,28 @@ export class LeaseService {
     return answers
   }
 
-  #commit(events: readonly LeaseEvent[]): void {
+  #handOver({ podCidrs, pool }: PodCidrsRequest): void {
+    const nowUnixMs = this.#edges.nowUnixMs()
+    const state = this.#state ?? this.#restore()
+    this.#followClock(state, nowUnixMs)
+    const decision = handOver(state, { podCidrs, pool, foreign: [] }, nowUnixMs)
+    if (decision.kind === 'overlaps') throw overlapProblem(decision)
+    if (decision.kind === 'not-handed-over') throw notHandedOver(decision)
+    if (decision.changes.length === 0) return
+    this.#commit(decision.changes)
+    this.#state = undefined
+    this.#forget(decision.changes.flatMap(change => (change.type === 'block-returned' ? [change.prefix] : [])))
+  }
+
+  /** Has onBlockReturned called for blocks that were given back. */
+  #forget(returned: readonly Prefix[]): void {
+    for (const prefix of returned) {
+      this.#blocks.delete(formatPrefix(prefix))
+      this.#left.set(formatPrefix(prefix), { prefix, attempt: undefined })
+    }
+  }
+
+  #commit(events: readonly StoredChange[]): void {
     try {
       this.#edges.store.commit(events)
       this.#storeHasFailed = false

@@ -2,6 +2,8 @@ import { IpamProblem } from '../lib/ipam/errors.ts'
 import { formatAddress, type Address } from '../lib/net/address.ts'
 import { formatPrefix } from '../lib/net/prefix.ts'
 import type { PoolExhausted, Refusal } from './allocator/allocate.ts'
+import type { NotHandedOver } from './allocator/hand-over.ts'
+import type { Overlap } from './allocator/foreign-range.ts'
 import type { AddressRefused } from './allocator/exact.ts'
 import type { StoreError } from './store/store-error.ts'
 
@@ -17,6 +19,12 @@ export function problemOf(refusal: Refusal, nowUnixMs: number): IpamProblem {
       const wanted = formatAddress(refusal.wanted)
       return new IpamProblem('other-lease', `the attachment holds ${held}, wanted ${wanted}: release it first`)
     }
+    case 'not-available-yet':
+      return new IpamProblem(
+        'not-available-yet',
+        `pool "${refusal.pool}" is not available yet: nobody has handed over the pod CIDRs of this node; want the agent to run`,
+        { members: { pool: refusal.pool } },
+      )
     case 'unknown-pool':
       return new IpamProblem(
         'unknown-pool',
@@ -84,6 +92,19 @@ export function inNoPool(address: Address, known: readonly string[]): IpamProble
   return new IpamProblem('bad-address', `address ${text}: want an address of a pool: ${known.join(', ')}`, {
     members: { address: text },
   })
+}
+
+/** The problem that names two ranges that overlap, and where the second comes from. */
+export function overlapProblem({ wanted, other }: Overlap): IpamProblem {
+  const members = { wanted: formatPrefix(wanted), other: formatPrefix(other.prefix), source: other.source }
+  return new IpamProblem('overlaps', `${members.wanted} overlaps ${members.other}, ${other.source}`, { members })
+}
+
+/** The problem that tells that pod CIDRs are of no use here. */
+export function notHandedOver({ pool }: NotHandedOver): IpamProblem {
+  const which = pool === undefined ? 'no pool' : `pool ${JSON.stringify(pool)} does not`
+  const verb = pool === undefined ? ' takes' : ' take'
+  return new IpamProblem('unknown-pool', `${which}${verb} pod CIDRs: want one with blockSource.type "kubernetes"`)
 }
 
 export function storeFailed(cause: StoreError): IpamProblem {

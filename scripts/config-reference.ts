@@ -35,7 +35,9 @@ export function publishedReference(): string {
 }
 
 function rowsOf(schema: Schema, { path, root }: { readonly path: string; readonly root: Schema }): readonly string[] {
-  return Object.entries(schema.properties ?? {}).flatMap(([name, property]) => {
+  return Object.entries(schema.properties ?? {}).flatMap(([name, given]) => {
+    // What stands beside a reference says more than what it leads to.
+    const property = { ...resolve(given, root), ...given }
     const key = `${path}${name}`
     const list = property.items === undefined ? undefined : resolve(property.items, root)
     const need = schema.required?.includes(name) === true ? ' Required.' : ''

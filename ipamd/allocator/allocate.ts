@@ -23,6 +23,8 @@ export type Refusal =
   | { readonly kind: 'other-lease'; readonly lease: Lease; readonly wanted: Address }
   | PoolExhausted
   | AddressRefused
+  /** Nobody has said yet which ranges the pool has. */
+  | { readonly kind: 'not-available-yet'; readonly pool: string }
 
 /** One family of the pool has no address, so nothing is leased. Counts are of addresses of that family. */
 export interface PoolExhausted {
@@ -96,7 +98,8 @@ export function refusalOf(state: State, poolName: string | undefined, nowUnixMs:
 
 function findPool(state: State, name: string | undefined): PoolState | Refusal {
   const pool = name === undefined ? state.pools.values().next().value : state.pools.get(name)
-  return pool ?? { kind: 'unknown-pool', pool: name ?? '', known: [...state.pools.keys()] }
+  if (pool === undefined) return { kind: 'unknown-pool', pool: name ?? '', known: [...state.pools.keys()] }
+  return pool.families.length === 0 ? { kind: 'not-available-yet', pool: pool.pool.name } : pool
 }
 
 /** What is reserved or kept for the owner. When it can not be had now, the owner gets any other address. */

@@ -191,7 +191,7 @@ t.test('restoreState() leases nothing from a block that the pool has lost', asyn
   const freed = [{ address: parseAddress('10.1.0.3'), block, freedAtUnixMs: 0 }]
   const state = restoreState(
     [poolOf(['10.2.0.0/30'])],
-    { blocks: [block], leases: [held], freed, reservations: [] },
+    { blocks: [block], leases: [held], freed, reservations: [], podCidrs: [] },
     T0,
   )
   t.same(lease(state, 'old'), held, 'the lease lives on')
@@ -206,7 +206,11 @@ t.test(
   async t => {
     const block = { pool: 'p', prefix: parsePrefix('10.0.0.0/30') }
     const freed = [{ address: parseAddress('10.0.0.2'), block, freedAtUnixMs: T0 + 1_000_000 }]
-    const state = restoreState([poolOf(['10.0.0.0/30'])], { blocks: [block], leases: [], freed, reservations: [] }, T0)
+    const state = restoreState(
+      [poolOf(['10.0.0.0/30'])],
+      { blocks: [block], leases: [], freed, reservations: [], podCidrs: [] },
+      T0,
+    )
     t.equal(lease(state, 'a', T0 + 29_999), undefined)
     t.equal(addressText(lease(state, 'a', T0 + 30_000)), '10.0.0.2')
   },

@@ -9,6 +9,19 @@ import type { Reservation } from './reservation.ts'
  */
 export type ReleaseReason = 'del' | 'spool' | 'collect' | 'reconcile' | 'force'
 
+/**
+ * The ranges that new leases of a pool come from were handed over. The state is restored from the store afterwards: which
+ * blocks drain follows from it.
+ */
+export interface PodCidrsHandedOver {
+  readonly type: 'pod-cidrs-handed-over'
+  readonly pool: string
+  readonly podCidrs: readonly Prefix[]
+}
+
+/** What the store takes. */
+export type StoredChange = LeaseEvent | PodCidrsHandedOver
+
 /** One change of the state. The store keeps each, in the order of decision. */
 export type LeaseEvent =
   | { readonly type: 'block-taken'; readonly pool: string; readonly prefix: Prefix; readonly atUnixMs: number }

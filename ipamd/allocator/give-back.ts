@@ -30,6 +30,7 @@ function blockToKeep(blocks: readonly BlockState[]): BlockState | undefined {
     )
 }
 
-function isAtRest({ leasedCount, restsAtUnixMs }: BlockState, nowUnixMs: number): boolean {
+/** True when nothing of the block is leased, cools down or is kept for an owner. */
+export function isAtRest({ leasedCount, restsAtUnixMs }: BlockState, nowUnixMs: number): boolean {
   return leasedCount === 0 && restsAtUnixMs <= nowUnixMs
 }

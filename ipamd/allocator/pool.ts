@@ -2,10 +2,18 @@ import { addressAt, type Address, type Family } from '../../lib/net/address.ts'
 import { bitsOf, containsPrefix, firstAddress, lastAddress, sizeOf, type Prefix } from '../../lib/net/prefix.ts'
 import { intersect, mergeRanges, rangeOf, sizeOfRange, type Range } from './range.ts'
 
+/**
+ * Who says which blocks the node has: the node itself carves them, or the pool's prefixes are handed over, each of them one
+ * block.
+ */
+export type BlockSource = { readonly type: 'local' } | { readonly type: 'kubernetes' }
+
 /** A named set of prefixes from which addresses come, as the configuration gives it. */
 export interface Pool {
   readonly name: string
-  /** Disjoint, also from those of every other pool. */
+  /** Absent: the node carves blocks from the prefixes by itself. */
+  readonly blockSource?: BlockSource | undefined
+  /** Disjoint, also from those of every other pool. Of a pool whose blocks are handed over: what was handed over last. */
   readonly prefixes: readonly Prefix[]
   /** Length of the blocks that a node takes. A prefix that is longer than this is one block. */
   readonly blockPrefixLength: Readonly<Record<Family, number>>

@@ -14,7 +14,7 @@ function reportPool(state: State, { pool, families, leaseCount }: PoolState, now
     prefixes: pool.prefixes,
     blocks: state.blocks.filter(block => block.pool === pool.name).map(({ prefix }) => ({ prefix })),
     leased: leaseCount,
-    cooling: Math.max(...cooling),
+    cooling: Math.max(0, ...cooling),
     capacity: leaseCapacityOf(pool),
     families: families.map(({ family, leased }, index) => ({
       family,
@@ -27,7 +27,6 @@ function reportPool(state: State, { pool, families, leaseCount }: PoolState, now
 
 /** How many leases the pool can hold. A lease has an address of each family, so the smallest family decides. */
 function leaseCapacityOf(pool: Pool): bigint {
-  return familiesOf(pool)
-    .map(family => capacityOf(pool, family))
-    .reduce((least, capacity) => (capacity < least ? capacity : least))
+  const [first = 0n, ...others] = familiesOf(pool).map(family => capacityOf(pool, family))
+  return others.reduce((least, capacity) => (capacity < least ? capacity : least), first)
 }

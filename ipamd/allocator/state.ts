@@ -4,6 +4,7 @@ import type { Address, Family } from '../../lib/net/address.ts'
 import { lastAddress, sizeOf, type Prefix } from '../../lib/net/prefix.ts'
 import type { LeaseEvent } from './events.ts'
 import { FreedAddresses } from './freed-addresses.ts'
+import { withPodCidrs, type PodCidr } from './pod-cidr.ts'
 import { familiesOf, hasBlock, reservedIn, type Pool } from './pool.ts'
 import { sizeOfRange, type Range } from './range.ts'
 import type { Reservation } from './reservation.ts'
@@ -96,6 +97,8 @@ export interface Snapshot {
   /** Least recently freed first. */
   readonly freed: readonly StoredFreedAddress[]
   readonly reservations: readonly Reservation[]
+  /** What was handed over last. */
+  readonly podCidrs: readonly PodCidr[]
 }
 
 /** An address that was leased once and is not now, and whose it was. */
@@ -107,7 +110,7 @@ export interface StoredFreedAddress extends Pick<Lease, 'owner' | 'stickySeconds
 
 /** The state that the store describes, under the pools that are configured now. */
 export function restoreState(pools: readonly Pool[], snapshot: Snapshot, nowUnixMs: number): State {
-  const state = emptyState(pools)
+  const state = emptyState(pools.map(pool => withPodCidrs(pool, snapshot.podCidrs)))
   for (const reservation of snapshot.reservations) addReservation(state, reservation)
   for (const block of snapshot.blocks) takeBlock(state, block)
   for (const { address, block, freedAtUnixMs, ...keep } of snapshot.freed) {

@@ -22,7 +22,7 @@ export interface Subjects {
 
 /** One request, whose body and query are not parsed yet. */
 export interface Input {
-  /** Of a POST only. */
+  /** Of a POST and a PUT only. */
   readonly body: unknown
   readonly query: URLSearchParams
   readonly headers: IncomingHttpHeaders

@@ -1,5 +1,5 @@
 import type { PoolReport } from '../../lib/ipam/protocol.ts'
-import type { LeaseEvent } from '../allocator/events.ts'
+import type { StoredChange } from '../allocator/events.ts'
 import type { Labels, Metric, Sample } from './exposition.ts'
 import { Counter, gauge, Histogram } from './instruments.ts'
 
@@ -50,7 +50,7 @@ export class Metrics {
     this.#refusals.add({ problem })
   }
 
-  countCommit(events: readonly LeaseEvent[], tookMs: number): void {
+  countCommit(events: readonly StoredChange[], tookMs: number): void {
     this.#commitSeconds.observe(tookMs / 1000)
     for (const event of events) this.#countEvent(event)
   }
@@ -63,7 +63,7 @@ export class Metrics {
     this.#streamsDropped.add()
   }
 
-  #countEvent(event: LeaseEvent): void {
+  #countEvent(event: StoredChange): void {
     switch (event.type) {
       case 'leased':
         return this.#allocations.add({ pool: event.lease.pool })

@@ -59,6 +59,8 @@ interface Case {
   readonly body?: unknown
   readonly headers?: Readonly<Record<string, string>>
   readonly given?: (daemon: TestDaemon) => Promise<unknown>
+  /** The blocks of the daemon's pool are handed over. */
+  readonly isHandedOver?: boolean
   /** The daemon does not look at the kernel. */
   readonly isBlind?: boolean
 }
@@ -66,6 +68,7 @@ interface Case {
 const LEASES = 'POST /v1/leases'
 const RELEASE = 'POST /v1/leases/release'
 const COLLECT = 'POST /v1/leases/collect'
+const HAND_OVER = 'PUT /v1/pod-cidrs'
 const RESERVATIONS = 'GET /v1/reservations'
 const RESERVE = 'POST /v1/reservations'
 const END_RESERVATION = 'POST /v1/reservations/end'
@@ -118,6 +121,22 @@ const CASES: readonly Case[] = [
   { ask: 'GET /v1/pools?x=1', status: 400 },
   { ask: 'GET /v1/blocks', status: 200, given: leaseA },
   { ask: 'GET /v1/blocks?x=1', status: 400 },
+  { ask: HAND_OVER, status: 200, body: { podCidrs: ['10.1.0.0/24', 'fd01::/64'] }, isHandedOver: true },
+  { ask: HAND_OVER, status: 400, body: { podCidrs: [] } },
+  { ask: HAND_OVER, status: 404, body: { podCidrs: ['10.1.0.0/24'] } },
+  {
+    ask: HAND_OVER,
+    status: 409,
+    body: { podCidrs: ['10.1.0.0/25'] },
+    given: daemon => handOver(daemon).then(() => leaseA(daemon)),
+    isHandedOver: true,
+  },
+  { ask: HAND_OVER, status: 413, body: BIG },
+  { ask: HAND_OVER, status: 415, body: '{}', headers: TEXT },
+  { ask: HAND_OVER, status: 500, body: { podCidrs: ['10.1.0.0/24'] }, given: breakStore, isHandedOver: true },
+  { ask: 'GET /v1/pod-cidrs', status: 200, given: handOver, isHandedOver: true },
+  { ask: 'GET /v1/pod-cidrs?x=1', status: 400 },
+  { ask: 'GET /v1/pod-cidrs', status: 404 },
   { ask: 'GET /v1/history?address=10.244.0.2', status: 200, given: leaseA },
   { ask: 'GET /v1/history?containerId=a', status: 200, given: releasedA },
   { ask: 'GET /v1/history', status: 400 },
@@ -172,10 +191,12 @@ const CASES: readonly Case[] = [
 
 /** Answers that need a store that breaks while it is read, or a kernel that does: no state of a file makes that happen at will. */
 const NOT_PROVOKED = [
-  ...['leases', 'pools', 'blocks', 'history', 'events', 'status', 'check', 'reservations'].map(
+  ...['leases', 'pools', 'blocks', 'history', 'events', 'pod-cidrs', 'status', 'check', 'reservations'].map(
     name => `GET /v1/${name} 500`,
   ),
   'GET /metrics 500',
+  // The node refuses the route of a block.
+  'PUT /v1/pod-cidrs 503',
   'POST /v1/reconcile 500',
   'POST /v1/backup 500',
 ]
@@ -190,10 +211,14 @@ function emptyNode(): NodeEdges {
   }
 }
 
+/** A pool whose blocks are handed over. */
+const HANDED_OVER = { prefixes: undefined, blockSource: { type: 'kubernetes' } }
+
 t.test('every answer of the document is given, and has the shape that the document says', async t => {
   const given = new Set<string>(NOT_PROVOKED)
   for (const each of CASES) {
-    const pool = each.ask.startsWith('GET /v1/status') ? { prefixes: ['10.0.0.0/30'] } : {}
+    const small = each.ask.startsWith('GET /v1/status') ? { prefixes: ['10.0.0.0/30'] } : {}
+    const pool = each.isHandedOver === true ? HANDED_OVER : small
     await using daemon = await startForTest(pool, each.isBlind === true ? {} : { node: emptyNode() })
     given.add(await checkCase(t, each, daemon))
   }
@@ -203,7 +228,7 @@ t.test('every answer of the document is given, and has the shape that the docume
       given.add(
         await checkCase(
           t,
-          { ask: `${method} ${path}`, status: 403, ...(method === 'POST' ? { body: {} } : {}) },
+          { ask: `${method} ${path}`, status: 403, ...(method === 'GET' ? {} : { body: {} }) },
           daemon,
         ),
       )
@@ -224,7 +249,8 @@ t.test('GET /v1/openapi.json answers the document', async t => {
 })
 
 t.test('query parameters of the document are taken, and others are refused', async t => {
-  await using daemon = await startForTest()
+  await using usual = await startForTest()
+  await using handedOver = await startForTest(HANDED_OVER)
   const values: Readonly<Record<string, string>> = {
     address: '10.244.0.2',
     at: '2026-01-31T14:03:00Z',
@@ -237,6 +263,7 @@ t.test('query parameters of the document are taken, and others are refused', asy
   for (const [path, methods] of Object.entries(PATHS)) {
     const parameters = methods['get']?.parameters?.filter(parameter => parameter.in === 'query') ?? []
     if (parameters.length === 0) continue
+    const daemon = path === '/v1/pod-cidrs' ? handedOver : usual
     const query = new URLSearchParams(parameters.map(({ name }) => [name, values[name] ?? 'x']))
     t.equal((await ask(daemon, { ask: `GET ${path}?${query.toString()}`, status: 200 })).status, 200, path)
     query.set('colour', 'red')
@@ -302,6 +329,10 @@ async function textOf(response: IncomingMessage): Promise<string> {
 
 function leaseA(daemon: TestDaemon): Promise<Answered> {
   return ask(daemon, { ask: LEASES, status: 200, body: { attachment: A, pod: POD } })
+}
+
+function handOver(daemon: TestDaemon): Promise<Answered> {
+  return ask(daemon, { ask: HAND_OVER, status: 200, body: { podCidrs: ['10.1.0.0/24'] } })
 }
 
 function reserveForB(daemon: TestDaemon): Promise<Answered> {

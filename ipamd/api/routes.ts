@@ -9,6 +9,7 @@ import type { Handler } from './handler.ts'
 import * as inspect from './inspection-handlers.ts'
 import * as lease from './lease-handlers.ts'
 import { check, reconcile } from './reconcile-handlers.ts'
+import { handOverPodCidrs, podCidrs } from './pod-cidr-handlers.ts'
 import { endReservation, reservations, reserve } from './reservation-handlers.ts'
 
 /** What there is, by path and method. openapi.json describes each, and a test holds both against each other. */
@@ -18,6 +19,7 @@ export const ROUTES: ReadonlyMap<string, Readonly<Record<string, Handler>>> = ne
   [PATHS.collect, { POST: lease.collect }],
   [PATHS.pools, { GET: inspect.pools }],
   [PATHS.blocks, { GET: inspect.blocks }],
+  [PATHS.podCidrs, { GET: podCidrs, PUT: handOverPodCidrs }],
   [PATHS.history, { GET: inspect.history }],
   [PATHS.events, { GET: inspect.events }],
   [PATHS.status, { GET: lease.status }],

@@ -74,7 +74,7 @@ export function createApi(
     const { pathname, searchParams } = parseUrl(request.url ?? '')
     const method = request.method ?? ''
     const handler = findHandler(method, pathname)
-    const body = method === 'POST' ? await readJson(request) : undefined
+    const body = method === 'POST' || method === 'PUT' ? await readJson(request) : undefined
     return handler(subjects, { body, query: searchParams, headers: request.headers })
   }
 }

@@ -1,4 +1,4 @@
-import type { LeaseEvent } from '../allocator/events.ts'
+import type { StoredChange } from '../allocator/events.ts'
 import type { Snapshot } from '../allocator/state.ts'
 import type { Store } from '../store/store.ts'
 import type { Metrics } from './metrics.ts'
@@ -22,7 +22,7 @@ export class WatchedStore implements Store {
     this.#watchers = watchers
   }
 
-  commit(events: readonly LeaseEvent[]): void {
+  commit(events: readonly StoredChange[]): void {
     const { metrics, uptimeMs, onCommit } = this.#watchers
     const startedAtMs = uptimeMs()
     try {

@@ -19,6 +19,7 @@ export function loadSnapshot(database: DatabaseSync): Snapshot {
     leases: loadLeases(database, blocks),
     freed: loadFreed(database, blocks),
     reservations: loadReservations(database),
+    podCidrs: loadPodCidrs(database),
   }
 }
 
@@ -79,6 +80,13 @@ function loadReservations(database: DatabaseSync): readonly Reservation[] {
       owner: text(row, 'owner'),
       ...(row['note'] === null ? {} : { note: text(row, 'note') }),
     }))
+}
+
+function loadPodCidrs(database: DatabaseSync): Snapshot['podCidrs'] {
+  return database
+    .prepare('SELECT pool, prefix FROM pod_cidr ORDER BY family')
+    .all()
+    .map(row => ({ pool: text(row, 'pool'), prefix: parsePrefix(text(row, 'prefix')) }))
 }
 
 /** Whose the address is when it is free again. Absent members stay absent: what is loaded equals what was stored. */

@@ -144,7 +144,7 @@ t.test(
       ...leases.map(lease => ({ type: 'released', lease, atUnixMs: 8, reason: 'del' }) as const),
       ...returned,
     ])
-    t.same(store.load(), { blocks: [], leases: [], freed: [], reservations: [] })
+    t.same(store.load(), { blocks: [], leases: [], freed: [], reservations: [], podCidrs: [] })
     t.throws(() => store.commit(returned), { message: /no block 10\.244\.1\.0\/24 of pool p/ })
     t.match(query(path, 'SELECT kind, block FROM event ORDER BY id DESC LIMIT 1'), [
       { kind: 'block-returned', block: 'fd00:10:244:1::/64' },

@@ -2,7 +2,7 @@ import type { DatabaseSync } from 'node:sqlite'
 import type { AttachmentKey } from '../../lib/ipam/attachment.ts'
 import { addressToBytes, formatAddress } from '../../lib/net/address.ts'
 import { firstAddress, formatPrefix, lastAddress } from '../../lib/net/prefix.ts'
-import type { LeaseEvent } from '../allocator/events.ts'
+import type { LeaseEvent, PodCidrsHandedOver, StoredChange } from '../allocator/events.ts'
 import type { Reservation } from '../allocator/reservation.ts'
 import type { Snapshot, TakenBlock } from '../allocator/state.ts'
 import type { BootFacts } from './boot-facts.ts'
@@ -16,7 +16,7 @@ export interface Store {
   /** What is stored now. @throws {StoreError} */
   load(): Snapshot
   /** Stores all the events, or none of them. They are durable when this returns. @throws {StoreError} */
-  commit(events: readonly LeaseEvent[]): void
+  commit(events: readonly StoredChange[]): void
   /** Writes, without a change, to see whether writing works. @throws {StoreError} */
   probe(): void
   /** Forgets events that are too old or too many, a bounded number of them. @throws {StoreError} */
@@ -68,7 +68,7 @@ export class SqliteStore implements Store {
     }
   }
 
-  commit(events: readonly LeaseEvent[]): void {
+  commit(events: readonly StoredChange[]): void {
     this.#transaction(() => {
       for (const event of events) this.#store(event)
     })
@@ -109,7 +109,7 @@ export class SqliteStore implements Store {
     return new StoreError(`Cannot ${verb} lease store ${this.#path}: ${(cause as Error).message}`, { cause })
   }
 
-  #store(event: LeaseEvent): void {
+  #store(event: StoredChange): void {
     switch (event.type) {
       case 'block-taken':
         return this.#storeBlock(event, event.atUnixMs)
@@ -125,6 +125,8 @@ export class SqliteStore implements Store {
         return this.#storeReservation(event.reservation, event.atUnixMs)
       case 'unreserved':
         return this.#storeEndOfReservation(event.reservation, event.atUnixMs)
+      case 'pod-cidrs-handed-over':
+        return this.#storePodCidrs(event)
     }
   }
 
@@ -155,6 +157,13 @@ export class SqliteStore implements Store {
     const { changes } = this.#statements.deleteReservation.run(bytes)
     if (changes !== 1) throw new Error(`no reservation of ${formatAddress(address)}`)
     this.#statements.insertReservationEvent.run(atUnixMs, 'unreserved', null, pool, bytes, owner)
+  }
+
+  #storePodCidrs({ pool, podCidrs }: PodCidrsHandedOver): void {
+    this.#statements.deletePodCidrs.run()
+    for (const prefix of podCidrs) {
+      this.#statements.insertPodCidr.run(prefix.address.family, pool, formatPrefix(prefix))
+    }
   }
 
   #storeLease({ lease, pod, via }: LeaseEvent & { type: 'leased' }): void {
@@ -256,6 +265,8 @@ function prepare(database: DatabaseSync) {
     insertReservationEvent: database.prepare(
       'INSERT INTO event (at_unix_ms, kind, detail, pool, address, owner) VALUES (?, ?, ?, ?, ?, ?)',
     ),
+    deletePodCidrs: database.prepare('DELETE FROM pod_cidr'),
+    insertPodCidr: database.prepare('INSERT INTO pod_cidr (family, pool, prefix) VALUES (?, ?, ?)'),
     findOldEvent: database.prepare(`${OLD_EVENTS} LIMIT 1`),
     deleteOldEvents: database.prepare(`DELETE FROM event WHERE id IN (${OLD_EVENTS})`),
   }

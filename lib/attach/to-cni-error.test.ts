@@ -52,6 +52,8 @@ const PROBLEMS: Readonly<Record<ProblemType, number>> = {
   'address-cooling': 11,
   'bad-address': 7,
   'address-unavailable': 104,
+  'not-available-yet': 11,
+  overlaps: 104,
   'other-lease': 104,
   'bad-request': 104,
   forbidden: 104,

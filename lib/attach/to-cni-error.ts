@@ -11,6 +11,7 @@ const PROBLEM_CODES: Partial<Record<ProblemType, number>> = {
   'unknown-pool': ErrorCode.invalidConfig,
   'bad-address': ErrorCode.invalidConfig,
   'address-cooling': ErrorCode.tryAgainLater,
+  'not-available-yet': ErrorCode.tryAgainLater,
   busy: ErrorCode.tryAgainLater,
   'deadline-passed': ErrorCode.tryAgainLater,
 }

@@ -24,6 +24,7 @@ export const PATHS = {
   pools: '/v1/pools',
   status: '/v1/status',
   blocks: '/v1/blocks',
+  podCidrs: '/v1/pod-cidrs',
   history: '/v1/history',
   events: '/v1/events',
   check: '/v1/check',
@@ -381,6 +382,11 @@ function optionalPod(fields: Fields | undefined): PodReference | undefined {
 
 function boundedText(fields: Fields, key: string): string {
   return fields.parsed(key, checkLength)
+}
+
+/** @throws {ParseError} for a name that no pool can have. */
+export function checkPoolName(text: string): string {
+  return checkLength(text)
 }
 
 // Kubernetes names have at most 253 characters; what is stored with each lease, or repeated in a message, must be bounded.

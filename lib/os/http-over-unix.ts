@@ -7,7 +7,7 @@ const MAX_REPLY_BYTES = 16 * 1024 * 1024
 
 /** One HTTP request over a Unix socket. */
 export interface HttpRequest {
-  readonly method: 'GET' | 'POST'
+  readonly method: 'GET' | 'POST' | 'PUT'
   readonly path: string
   /** Sent as JSON. */
   readonly body?: object

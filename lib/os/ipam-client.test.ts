@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { formatAddress } from '../net/address.ts'
+import { parsePrefix } from '../net/prefix.ts'
 import { Deadline } from '../time/deadline.ts'
 import { IpamClient } from './ipam-client.ts'
 
@@ -76,6 +77,14 @@ t.test('IpamClient asks what the API has, and reads the answers', async t => {
 
   t.equal((await with200({}, () => client.status('blue', soon()))).request, 'GET /v1/status?pool=blue')
   t.equal((await with200({}, () => client.status(undefined, soon()))).request, 'GET /v1/status')
+
+  const handed = { pool: 'pods', podCidrs: ['10.244.1.0/24', 'fd00:10:244:1::/64'], draining: [] }
+  const podCidrs = handed.podCidrs.map(parsePrefix)
+  const over = await with200(handed, () => client.handOverPodCidrs({ podCidrs }, soon()))
+  t.equal(over.request, 'PUT /v1/pod-cidrs {"podCidrs":["10.244.1.0/24","fd00:10:244:1::/64"]}')
+  t.same(over.reply, { pool: 'pods', podCidrs, draining: [] })
+  const known = await with200(handed, () => client.podCidrs(soon()))
+  t.same([known.request, known.reply], ['GET /v1/pod-cidrs', over.reply])
 })
 
 const REFUSAL = { type: 'urn:tulle:problem:pool-exhausted', title: 'x', status: 503, detail: 'pool default is full' }

@@ -18,6 +18,12 @@ import {
   type CollectRequest,
   type ReleaseRequest,
 } from '../ipam/protocol.ts'
+import {
+  parsePodCidrsReply,
+  podCidrsRequestToWire,
+  type PodCidrsReply,
+  type PodCidrsRequest,
+} from '../ipam/pod-cidrs.ts'
 import { ParseError } from '../net/parse-error.ts'
 import type { Deadline } from '../time/deadline.ts'
 import { exchange, type HttpRequest } from './http-over-unix.ts'
@@ -64,6 +70,17 @@ export class IpamClient implements Ipam {
 
   async status(pool: string | undefined, by: Deadline): Promise<void> {
     await this.#ask({ method: 'GET', path: statusPath(pool) }, { by, parse: () => undefined })
+  }
+
+  /** Says which ranges the cluster gave to this node. Idempotent. @throws {IpamProblem} overlaps, with both ranges. */
+  handOverPodCidrs(request: PodCidrsRequest, by: Deadline): Promise<PodCidrsReply> {
+    const body = podCidrsRequestToWire(request)
+    return this.#ask({ method: 'PUT', path: PATHS.podCidrs, body }, { by, parse: parsePodCidrsReply })
+  }
+
+  /** The ranges that were handed over last; none before the first time. */
+  podCidrs(by: Deadline): Promise<PodCidrsReply> {
+    return this.#ask({ method: 'GET', path: PATHS.podCidrs }, { by, parse: parsePodCidrsReply })
   }
 
   async #ask<T>(request: HttpRequest, { by, parse }: Answer<T>): Promise<T> {
