@@ -3,12 +3,9 @@ import { IpamUnavailable } from '../ipam/errors.ts'
 import { equalAddresses, formatAddress } from '../net/address.ts'
 import type { AddressSource } from './address-source.ts'
 import type { Edges } from './edges.ts'
-import { isIpamFailure } from './ipam-failure.ts'
+import { releaseOrSpool } from './release-or-spool.ts'
 
 type TulleIpam = Extract<TulleConfiguration['ipam'], { kind: 'tulle' }>
-
-/** How long a release waits for a daemon that is there and does not answer, in milliseconds: the spool takes it as well. */
-const RELEASE_WAIT_MS = 5_000
 
 /** Addresses from ipamd, over its Unix socket. */
 export function ipamdSource({ socketPath, pool }: TulleIpam, edges: Edges): AddressSource {
@@ -29,16 +26,7 @@ export function ipamdSource({ socketPath, pool }: TulleIpam, edges: Edges): Addr
     async release({ attachment }, by) {
       // A daemon that nobody reached has leased nothing: each retry of the runtime would leave an entry in the spool.
       if (wasNeverAsked) return
-      try {
-        const soon = by.capped(RELEASE_WAIT_MS)
-        await ipam.release({ attachment, deadlineUnixMs: soon.toUnixMs() }, soon)
-      } catch (failure) {
-        // No time left to ask counts too: the interface is gone by then, and nobody else would give the address back.
-        if (!isIpamFailure(failure)) throw failure
-        // DEL must not need the daemon (R13): what it cannot be told now it will read from the spool.
-        edges.spoolRelease(socketPath, { attachment, releasedAtUnixMs: edges.nowUnixMs() })
-        edges.log(`release of ${attachment.containerId}/${attachment.ifName} spooled: ${failure.message}`)
-      }
+      await releaseOrSpool({ attachment, socketPath }, edges, by)
     },
 
     async check({ attachment }, addresses, by) {

@@ -187,6 +187,19 @@ t.test('DEL spools the release while ipamd does not take it (R13)', async t => {
   }
 })
 
+t.test('DEL waits five seconds for a daemon that hangs, and not for as long as DEL may take (R13)', async t => {
+  const waitsMs: number[] = []
+  const { edges, spooled } = rig({
+    release: async (_request, by) => {
+      waitsMs.push(by.remainingMs())
+      throw new IpamUnavailable('/s', 'no answer in time')
+    },
+  })
+  t.equal((await call('DEL', CONFIG, edges)).exitCode, 0)
+  t.ok(waitsMs.length === 1 && (waitsMs[0] ?? 0) <= 5_000, `${waitsMs.join()} ms`)
+  t.equal(spooled.length, 1)
+})
+
 t.test('DEL does not fail on a configuration that ADD would refuse (D6)', async t => {
   const { asked, edges } = rig()
   const ipam = { type: 'tulle-ipam', socket: 7, routes: 'x' }

@@ -1,6 +1,7 @@
 import { attachmentOf } from '../../lib/attach/call.ts'
 import type { Edges } from '../../lib/attach/edges.ts'
 import { isIpamFailure } from '../../lib/attach/ipam-failure.ts'
+import { releaseOrSpool } from '../../lib/attach/release-or-spool.ts'
 import { runPlugin, type Outcome, type Run, type VerbInvocation } from '../../lib/attach/plugin-run.ts'
 import type { NetworkConfiguration } from '../../lib/cni/configuration.ts'
 import { CniError, ErrorCode } from '../../lib/cni/errors.ts'
@@ -79,20 +80,11 @@ async function add({ network, own, edges, by }: Call, invocation: AttachmentInvo
   }
 }
 
-/**
- * Gives the addresses back: to ipamd, or to its spool when it does not take them now (R13). The plugin that executes this
- * one has removed the interface, or never made it. No lease is success (checklist D1, D2).
- */
+/** The plugin that executes this one has removed the interface, or never made it. No lease is success (checklist D1, D2). */
 async function del({ network, own, edges, by }: Call, invocation: AttachmentInvocation): Promise<void> {
   const attachment = attachmentOf(network, invocation)
   using _lock = await edges.lock(attachment, by)
-  try {
-    await edges.ipam(own.socketPath).release({ attachment, deadlineUnixMs: by.toUnixMs() }, by)
-  } catch (failure) {
-    if (!isIpamFailure(failure)) throw failure
-    edges.spoolRelease(own.socketPath, { attachment, releasedAtUnixMs: edges.nowUnixMs() })
-    edges.log(`release of ${attachmentKeyText(attachment)} spooled: ${failure.message}`)
-  }
+  await releaseOrSpool({ attachment, socketPath: own.socketPath }, edges, by)
 }
 
 /** @throws {CniError} code 106 when the lease is gone, or has an address that prevResult has not. */
