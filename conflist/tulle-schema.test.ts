@@ -24,6 +24,8 @@ const good = [
   { name: 'keys that nobody knows', object: { ...ours, snat: true, capabilities: { dns: true } } },
   { name: 'a socket and a pool', object: { type: 'tulle', ipam: { ...ipam, socket: '/run/x.sock', pool: 'blue' } } },
   { name: 'a socket and a pool that are null', object: { type: 'tulle', ipam: { ...ipam, socket: null, pool: null } } },
+  { name: 'addresses that are kept for a day', object: { type: 'tulle', ipam: { ...ipam, stickySeconds: 86400 } } },
+  { name: 'addresses that are kept for no time', object: { type: 'tulle', ipam: { ...ipam, stickySeconds: 0 } } },
   { name: 'the longest socket path', object: { type: 'tulle', ipam: { ...ipam, socket: `/${'s'.repeat(106)}` } } },
   {
     name: 'another IPAM plugin, with its own keys',
@@ -69,6 +71,8 @@ const bad = [
     object: { type: 'tulle', ipam: { ...ipam, socket: `/${'s'.repeat(107)}` } },
   },
   { name: 'an empty pool', object: { type: 'tulle', ipam: { ...ipam, pool: '' } } },
+  { name: 'addresses that are kept for too long', object: { ...ours, ipam: { ...ipam, stickySeconds: 2_592_001 } } },
+  { name: 'a time in words', object: { ...ours, ipam: { ...ipam, stickySeconds: '1h' } } },
   { name: 'a pool that is a number', object: { type: 'tulle', ipam: { ...ipam, pool: 3 } } },
   { name: 'resolver settings that are a list', object: { ...ours, dns: [] } },
   { name: 'a name server that is a number', object: { ...ours, dns: { nameservers: [10] } } },

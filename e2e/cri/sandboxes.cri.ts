@@ -83,6 +83,24 @@ async function sandboxTests(): Promise<void> {
     await nothingIsLeft(t)
   })
 
+  t.test(
+    'a pod gets the addresses that its annotation asks for, and a second pod is told who has them (R33)',
+    async t => {
+      const asking = { 'tulle.dev/addresses': '10.244.0.77,fd00:10:244::77', 'example.com/other': 'x' }
+      const pod = await pods.run(asking)
+      t.same(pod.addresses, ['10.244.0.77', 'fd00:10:244::77'])
+      const said = await node.exec('nsenter', `--net=${pod.netnsPath}`, 'ip', 'address', 'show', 'dev', 'eth0')
+      for (const address of pod.addresses) t.match(said, ` ${address}/`)
+      t.match(await readLeases(node), [{ owner: /^tulle-test\/pod-/ }], 'the pod is the owner of the lease')
+      await t.rejects(pods.run(asking), { message: new RegExp(`10\\.244\\.0\\.77: leased by tulle/${pod.id}/eth0`) })
+      await t.rejects(pods.run({ 'tulle.dev/addresses': '10.9.0.1' }), {
+        message: /10\.9\.0\.1: want an address of pool "default"/,
+      })
+      await pods.remove(pod)
+      await nothingIsLeft(t)
+    },
+  )
+
   t.test('two pods ping each other over IPv4 and IPv6', async t => {
     const [one, two] = [await pods.run(), await pods.run()]
     for (const [from, to] of [

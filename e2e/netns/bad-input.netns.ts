@@ -68,10 +68,10 @@ const ENVIRONMENT: readonly Refusal[] = [
   { name: 'E7 a pair with two "="', env: { CNI_ARGS: 'a=b=c' }, code: 4, msg: /CNI_ARGS pair "a=b=c": want KEY=VALUE/ },
   { name: 'E7 an unknown key', env: { CNI_ARGS: 'FOO=1' }, code: 4, msg: /CNI_ARGS "FOO=1": unknown keys/ },
   {
-    name: 'E8 an address asked for by CNI_ARGS',
-    env: { CNI_ARGS: 'IP=10.244.0.9' },
-    code: 2,
-    msg: /IP in CNI_ARGS "10.244.0.9"/,
+    name: 'E8 a request by CNI_ARGS for an address that is none',
+    env: { CNI_ARGS: 'IP=10.244.0' },
+    code: 7,
+    msg: /^IP in CNI_ARGS: Cannot parse address "10\.244\.0"/,
   },
   {
     name: 'E9 the namespace of the plugin',
@@ -161,10 +161,16 @@ const CONFIGURATION: readonly Refusal[] = [
     msg: /^runtimeConfig\.portMappings \[/,
   },
   {
-    name: 'C6 an address asked for by args',
-    configuration: { args: { cni: { ips: ['10.244.0.9'] } } },
-    code: 2,
-    msg: /^args\.cni\.ips/,
+    name: 'C7 two addresses of one family asked for by args',
+    configuration: { args: { cni: { ips: ['10.244.0.9', '10.244.0.10'] } } },
+    code: 7,
+    msg: /^Cannot use args\.cni\.ips "10\.244\.0\.9, 10\.244\.0\.10": want at most one address of each family/,
+  },
+  {
+    name: 'C7 an annotation that is no time',
+    configuration: { runtimeConfig: { 'io.kubernetes.cri.pod-annotations': { 'tulle.dev/sticky': 'for ever' } } },
+    code: 7,
+    msg: /^Cannot use pod annotation tulle\.dev\/sticky "for ever": want a time such as/,
   },
   {
     name: 'C7 mtu that is text',

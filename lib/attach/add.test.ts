@@ -222,10 +222,10 @@ const REFUSALS: readonly Refusal[] = [
     msg: /waiting for the lock of net1\/c1\/eth0$/,
   },
   {
-    name: 'an address that is asked for, by key and value',
-    run: { env: { CNI_ARGS: 'IP=10.0.0.9' } },
-    code: 2,
-    msg: /IP.*10\.0\.0\.9/,
+    name: 'a request for an address that is none, by key and value',
+    run: { env: { CNI_ARGS: 'IP=10.0.0' } },
+    code: 7,
+    msg: /^IP in CNI_ARGS: Cannot parse address "10\.0\.0"/,
   },
 ]
 for (const { name, prepare, run, code, msg } of REFUSALS) {

@@ -1,5 +1,5 @@
 import { CniError, ErrorCode } from '../cni/errors.ts'
-import { refuseUnsupportedArgs, resolverSettings } from '../cni/tulle-configuration.ts'
+import { resolverSettings } from '../cni/tulle-configuration.ts'
 import type { Result } from '../cni/result.ts'
 import { equalAddresses } from '../net/address.ts'
 import { parseIfName } from '../net/if-name.ts'
@@ -12,6 +12,7 @@ import { applyOrUndo } from './apply.ts'
 import type { AttachmentCall } from './call.ts'
 import type { Edges } from './edges.ts'
 import { detach } from './del.ts'
+import { leaseWish, type LeaseWish } from './lease-wish.ts'
 import { clearLeftovers } from './leftovers.ts'
 import { deriveMtuBytes, IPV6_MIN_MTU_BYTES, observeNode, prepareNode } from './node.ts'
 import { attachResult } from './attach-result.ts'
@@ -27,8 +28,8 @@ const RELEASE_GRACE_MS = 5_000
  * nothing is left (checklist A8, A9). The failure that is thrown is the first one.
  */
 export async function add(call: AttachmentCall, edges: Edges, by: Deadline): Promise<Result> {
-  refuseUnsupportedArgs(call.network, call.invocation.args)
   // Read before anything is made: what fails here changes nothing (invariant 8).
+  const wish = wishOf(call)
   const ownDns = resolverSettings(call.network)
   const { attachment } = call
   const netnsPath = requireNetns(call)
@@ -42,7 +43,7 @@ export async function add(call: AttachmentCall, edges: Edges, by: Deadline): Pro
   await clearLeftovers(kernel, { attachment, hostIfName, podIfName, netnsPath }, by)
   const source = addressSource(call, edges)
   try {
-    const granted = await source.allocate(call, by)
+    const granted = await source.allocate({ ...call, wish }, by)
     const input = await attachInput(call, kernel, { granted, edges, by })
     await applyOrUndo(kernel, planAttach(input), by)
     return attachResult(input, { network: call.network, netnsPath, dns: granted.dns, ownDns })
@@ -62,6 +63,11 @@ export async function add(call: AttachmentCall, edges: Edges, by: Deadline): Pro
 export function requireNetns({ invocation }: AttachmentCall): string {
   if (invocation.netnsPath !== undefined) return invocation.netnsPath
   throw new CniError(ErrorCode.invalidEnvironment, 'required env variables [CNI_NETNS] missing')
+}
+
+/** Another IPAM plugin answers itself for what is asked of it. */
+function wishOf({ network, own, invocation }: AttachmentCall): LeaseWish {
+  return own.ipam.kind === 'tulle' ? leaseWish({ network, ipam: own.ipam, args: invocation.args }) : {}
 }
 
 async function attachInput(call: AttachmentCall, kernel: Kernel, more: Wiring): Promise<AttachInput> {

@@ -6,6 +6,7 @@ import type { AttachmentCall, Call } from './call.ts'
 import { delegateSource } from './delegate-source.ts'
 import type { Edges } from './edges.ts'
 import { ipamdSource } from './ipamd-source.ts'
+import type { LeaseWish } from './lease-wish.ts'
 import type { Deadline } from '../time/deadline.ts'
 
 /** What an attachment was given. */
@@ -17,10 +18,15 @@ export interface Granted {
   readonly dns: Dns
 }
 
+/** An ADD, with what it asks of ipamd. Another IPAM plugin reads that from the configuration itself. */
+export interface AllocateCall extends AttachmentCall {
+  readonly wish: LeaseWish
+}
+
 /** Where addresses come from: ipamd over its socket, or another IPAM plugin. */
 export interface AddressSource {
   /** Leases addresses; durable when it returns (invariant 2). A failure may have leased all the same: `release` follows it. */
-  allocate(call: AttachmentCall, by: Deadline): Promise<Granted>
+  allocate(call: AllocateCall, by: Deadline): Promise<Granted>
   /** Gives the addresses back. Nothing to give back is success. Call it only when the interface is gone (invariant 2). */
   release(call: AttachmentCall, by: Deadline): Promise<void>
   /** What is wrong with the reservation of `addresses`, each as a sentence. */

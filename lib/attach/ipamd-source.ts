@@ -1,21 +1,18 @@
-import type { TulleConfiguration } from '../cni/tulle-configuration.ts'
+import type { TulleIpam } from '../cni/tulle-configuration.ts'
 import { IpamUnavailable } from '../ipam/errors.ts'
 import { equalAddresses, formatAddress } from '../net/address.ts'
 import type { AddressSource } from './address-source.ts'
 import type { Edges } from './edges.ts'
 import { releaseOrSpool } from './release-or-spool.ts'
 
-type TulleIpam = Extract<TulleConfiguration['ipam'], { kind: 'tulle' }>
-
 /** Addresses from ipamd, over its Unix socket. */
 export function ipamdSource({ socketPath, pool }: TulleIpam, edges: Edges): AddressSource {
   const ipam = edges.ipam(socketPath)
   let wasNeverAsked = false
   return {
-    async allocate({ attachment, invocation }, by) {
-      const { pod } = invocation.args
+    async allocate({ attachment, wish }, by) {
       try {
-        const lease = await ipam.allocate({ attachment, pool, pod, deadlineUnixMs: by.toUnixMs() }, by)
+        const lease = await ipam.allocate({ attachment, ...wish, deadlineUnixMs: by.toUnixMs() }, by)
         return { addresses: lease.addresses.map(({ address }) => address), dns: {} }
       } catch (failure) {
         wasNeverAsked = failure instanceof IpamUnavailable && failure.wasNeverAsked

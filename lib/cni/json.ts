@@ -140,6 +140,12 @@ export function isJsonObject(value: JsonValue | undefined): value is JsonObject 
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
+/** Whether a value asks for nothing: null, false, 0, "", or a list or object with nothing else in it. */
+export function isEmpty(value: JsonValue): boolean {
+  if (typeof value !== 'object' || value === null) return !value
+  return Object.values<JsonValue>(value).every(isEmpty)
+}
+
 /** Renders a value from outside for an error message: cut when it is long. */
 export function quoteJson(value: JsonValue): string {
   if (typeof value === 'string') return quoteText(value)

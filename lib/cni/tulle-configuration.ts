@@ -1,12 +1,13 @@
+import { MAX_STICKY_SECONDS } from '../ipam/protocol.ts'
 import { parseAddress } from '../net/address.ts'
 import { containsAddress, parsePrefix } from '../net/prefix.ts'
 import { parseDnsCapability } from './dns.ts'
 import { CniError, ErrorCode } from './errors.ts'
 import {
+  isEmpty,
   member,
   optionalBoolean,
   optionalInteger,
-  optionalSection,
   optionalString,
   optionalStrings,
   parseAt,
@@ -16,7 +17,6 @@ import {
   rootSection,
 } from './json.ts'
 import type { Address } from '../net/address.ts'
-import type { CniArgs } from './cni-args.ts'
 import type { NetworkConfiguration } from './configuration.ts'
 import type { Dns } from './dns.ts'
 import type { JsonValue, Section } from './json.ts'
@@ -49,15 +49,22 @@ export interface TulleConfiguration {
 }
 
 /** Who leases addresses: ipamd, over its socket, or another plugin, executed from CNI_PATH. */
-export type IpamChoice =
-  | { readonly kind: 'tulle'; readonly socketPath: string; readonly pool?: string }
-  | { readonly kind: 'delegated'; readonly type: string }
+export type IpamChoice = TulleIpam | { readonly kind: 'delegated'; readonly type: string }
+
+/** ipamd, and what is asked of it for every pod. */
+export interface TulleIpam {
+  readonly kind: 'tulle'
+  readonly socketPath: string
+  readonly pool?: string
+  /** How long addresses are kept for their pod after DEL. */
+  readonly stickySeconds?: number
+}
 
 /** Capabilities of CNI CONVENTIONS.md that this version does not offer, whoever leases addresses. */
 const REFUSED_CAPABILITIES = ['aliases', 'bandwidth', 'deviceID', 'infinibandGUID', 'mac', 'portMappings'] as const
 
 /** Capabilities that ask for addresses. A delegated IPAM plugin answers for them; ipamd cannot yet. */
-const REFUSED_IPAM_CAPABILITIES = ['ipRanges', 'ips'] as const
+const REFUSED_IPAM_CAPABILITIES = ['ipRanges'] as const
 
 /**
  * Reads the fields that are ours, and refuses by name what this version does not build. Other keys are tolerated.
@@ -83,21 +90,6 @@ export function parseTulleConfiguration(
     ipsToRouteViaHost: parseIpsToRouteViaHost(root),
     ipam: parseIpamChoice(net, root),
   }
-}
-
-/**
- * Refuses the conventions that ask for something by `args` or CNI_ARGS that this version does not do: `args.cni.ips` and
- * IP, unless a delegated IPAM plugin answers for them.
- *
- * @throws {CniError} code 2 with key and value.
- */
-export function refuseUnsupportedArgs(net: NetworkConfiguration, args: CniArgs): void {
-  if (isDelegated(net)) return
-  const conventions = optionalSection({ ...rootSection(net.args), path: 'args' }, 'cni')
-  const ips = conventions && member(conventions, 'ips')
-  if (ips !== undefined && !isEmpty(ips)) throw unsupported('args.cni.ips', ips, 'leave it out')
-  // A requested address in CNI_ARGS is refused whether or not args.cni.ips stands beside it (checklist E8): both are.
-  if (args.ip !== undefined) throw unsupported('IP in CNI_ARGS', args.ip, 'leave it out')
 }
 
 /**
@@ -151,7 +143,13 @@ function parseIpamChoice(net: NetworkConfiguration, root: Section): IpamChoice {
   const section = ipamSection(net)
   const pool = optionalString(section, 'pool')
   if (pool === '') throw refusal(section, 'pool', 'the name of a pool')
-  return { kind: 'tulle', socketPath: parseSocketPath(section), ...(pool === undefined ? {} : { pool }) }
+  const stickySeconds = optionalInteger(section, 'stickySeconds', { min: 0, max: MAX_STICKY_SECONDS })
+  return {
+    kind: 'tulle',
+    socketPath: parseSocketPath(section),
+    ...(pool === undefined ? {} : { pool }),
+    ...(stickySeconds === undefined ? {} : { stickySeconds }),
+  }
 }
 
 function parseSocketPath(section: Section): string {
@@ -189,12 +187,6 @@ function isDelegated(
 /** A plugin that delegates to itself would start itself again and again: no deadline ends that, each run has a new one. */
 function isItself({ type }: NetworkConfiguration, ipamType: string): boolean {
   return ipamType !== OWN_IPAM_TYPE && (ipamType === type || OWN_TYPES.has(ipamType))
-}
-
-/** Whether a value asks for nothing: null, false, 0, "", or a list or object with nothing else in it. */
-function isEmpty(value: JsonValue): boolean {
-  if (typeof value !== 'object' || value === null) return !value
-  return Object.values<JsonValue>(value).every(isEmpty)
 }
 
 function unsupported(path: string, value: JsonValue, wanted: string): CniError {

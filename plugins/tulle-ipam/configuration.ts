@@ -1,18 +1,16 @@
 import type { NetworkConfiguration } from '../../lib/cni/configuration.ts'
 import { CniError, ErrorCode } from '../../lib/cni/errors.ts'
 import { readResult, type ResultRoute } from '../../lib/cni/result.ts'
-import { OWN_IPAM_TYPE, parseTulleConfiguration } from '../../lib/cni/tulle-configuration.ts'
+import { OWN_IPAM_TYPE, parseTulleConfiguration, type TulleIpam } from '../../lib/cni/tulle-configuration.ts'
 
 /** The `ipam` section: all that this plugin looks at. */
-export interface IpamConfiguration {
-  readonly socketPath: string
-  readonly pool?: string
+export interface IpamConfiguration extends Omit<TulleIpam, 'kind'> {
   /** As in host-local: the result has exactly the routes that are configured. Missing means none. */
   readonly routes: readonly ResultRoute[]
 }
 
 /** Capabilities that ask the IPAM plugin for something. The others are for the plugin that makes the interface. */
-const IPAM_CAPABILITIES = ['ips', 'ipRanges'] as const
+const IPAM_CAPABILITIES = ['ipRanges'] as const
 
 /**
  * Reads the `ipam` section. Everything outside it belongs to the plugin that delegates to this one.
@@ -26,13 +24,13 @@ export function parseIpamConfiguration(
   { lenient }: { readonly lenient: boolean },
 ): IpamConfiguration {
   const asked = IPAM_CAPABILITIES.flatMap(key => Object.entries(network.runtimeConfig).filter(([name]) => name === key))
-  const own = { ...network, raw: {}, runtimeConfig: Object.fromEntries(asked) }
-  const { ipam } = parseTulleConfiguration(own, { lenient })
+  const section = { ...network, raw: {}, runtimeConfig: Object.fromEntries(asked) }
+  const { ipam } = parseTulleConfiguration(section, { lenient })
   if (ipam.kind !== 'tulle') {
     throw new CniError(ErrorCode.invalidConfig, `Cannot use ipam.type "${ipam.type}": want "${OWN_IPAM_TYPE}"`)
   }
-  const { socketPath, pool } = ipam
-  return { socketPath, ...(pool === undefined ? {} : { pool }), routes: lenient ? [] : parseRoutes(network) }
+  const { kind: _kind, ...own } = ipam
+  return { ...own, routes: lenient ? [] : parseRoutes(network) }
 }
 
 function parseRoutes({ ipam }: NetworkConfiguration): readonly ResultRoute[] {

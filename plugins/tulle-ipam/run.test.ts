@@ -72,13 +72,19 @@ function rig(ipam: Partial<Ipam> = {}): Rig {
   return { asked, spooled, edges }
 }
 
-function call(command: string, config: object, edges: IpamEdges): Promise<Outcome> {
+function call(
+  command: string,
+  config: object,
+  on: IpamEdges | { readonly edges: IpamEdges; readonly args: string },
+): Promise<Outcome> {
+  const { edges, args } = 'edges' in on ? on : { edges: on, args: '' }
   const env = {
     CNI_COMMAND: command,
     CNI_CONTAINERID: 'c1',
     CNI_NETNS: '/run/netns/x',
     CNI_IFNAME: 'eth0',
     CNI_PATH: '/x',
+    CNI_ARGS: args,
   }
   return run({ env, readStdin: () => JSON.stringify(config) }, edges)
 }
@@ -92,7 +98,7 @@ t.test('ADD leases by attachment, from the pool and the socket of the configurat
   const ipam = { type: 'tulle-ipam', socket: '/run/x.sock', pool: 'p' }
   const outcome = await call('ADD', { ...CONFIG, ipam }, edges)
   t.equal(outcome.exitCode, 0)
-  t.same(asked, ['/run/x.sock', ['allocate', { attachment: ATTACHMENT, pool: 'p', pod: undefined, deadlineUnixMs: 0 }]])
+  t.same(asked, ['/run/x.sock', ['allocate', { attachment: ATTACHMENT, pool: 'p', deadlineUnixMs: 0 }]])
 })
 
 const IPS = [
@@ -133,10 +139,10 @@ const refusals = [
   },
   { name: 'a missing ipam section', config: { ...CONFIG, ipam: null }, code: 7, msg: /ipam is missing/ },
   {
-    name: 'a requested address',
-    config: { ...CONFIG, args: { cni: { ips: ['10.244.1.9'] } } },
-    code: 2,
-    msg: /args.cni.ips/,
+    name: 'a requested address that is none',
+    config: { ...CONFIG, args: { cni: { ips: ['10.244.1'] } } },
+    code: 7,
+    msg: /^args\.cni\.ips\[0\]: Cannot parse address "10\.244\.1"/,
   },
   {
     name: 'requested ranges',
@@ -158,6 +164,18 @@ for (const { name, config, code, msg } of refusals) {
 t.test('ADD leaves capabilities of the interface plugin alone', async t => {
   const outcome = await call('ADD', { ...CONFIG, runtimeConfig: { mac: '02:00:00:00:00:01' } }, rig().edges)
   t.equal(outcome.exitCode, 0)
+})
+
+t.test('ADD asks ipamd for what the configuration, the runtime and the pod ask for (E8, R33)', async t => {
+  const { asked, edges } = rig()
+  const args = 'K8S_POD_NAMESPACE=ns;K8S_POD_NAME=db-0'
+  const runtimeConfig = {
+    ips: ['10.244.1.7/24'],
+    'io.kubernetes.cri.pod-annotations': { 'tulle.dev/addresses': 'fd00::7', 'tulle.dev/sticky': '10m' },
+  }
+  await call('ADD', { ...CONFIG, runtimeConfig }, { edges, args })
+  const wish = { addresses: [parseAddress('10.244.1.7')], owner: 'ns/db-0', stickySeconds: 600 }
+  t.match(asked[1], ['allocate', { attachment: ATTACHMENT, ...wish, pod: { namespace: 'ns', name: 'db-0' } }])
 })
 
 t.test('ADD maps what ipamd refuses', async t => {

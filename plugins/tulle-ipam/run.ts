@@ -1,13 +1,14 @@
 import { attachmentOf } from '../../lib/attach/call.ts'
 import type { Edges } from '../../lib/attach/edges.ts'
 import { isIpamFailure } from '../../lib/attach/ipam-failure.ts'
+import { leaseWish } from '../../lib/attach/lease-wish.ts'
 import { releaseOrSpool } from '../../lib/attach/release-or-spool.ts'
 import { runPlugin, type Outcome, type Run, type VerbInvocation } from '../../lib/attach/plugin-run.ts'
 import type { NetworkConfiguration } from '../../lib/cni/configuration.ts'
 import { CniError, ErrorCode } from '../../lib/cni/errors.ts'
 import type { Invocation } from '../../lib/cni/invocation.ts'
 import { renderResult, type Result } from '../../lib/cni/result.ts'
-import { refuseUnsupportedArgs, resolverSettings } from '../../lib/cni/tulle-configuration.ts'
+import { resolverSettings } from '../../lib/cni/tulle-configuration.ts'
 import { attachmentKeyText } from '../../lib/ipam/attachment.ts'
 import { equalAddresses, formatAddress } from '../../lib/net/address.ts'
 import type { Deadline } from '../../lib/time/deadline.ts'
@@ -62,12 +63,12 @@ async function perform(
 
 /** Leases an address of each family of the pool. The same attachment gets the same addresses again. */
 async function add({ network, own, edges, by }: Call, invocation: AttachmentInvocation): Promise<Result> {
-  refuseUnsupportedArgs(network, invocation.args)
   // Read before anything is leased: what fails here leaves nothing behind.
+  const wish = leaseWish({ network, ipam: own, args: invocation.args })
   const dns = resolverSettings(network)
   const attachment = attachmentOf(network, invocation)
   using _lock = await edges.lock(attachment, by)
-  const request = { attachment, pool: own.pool, pod: invocation.args.pod, deadlineUnixMs: by.toUnixMs() }
+  const request = { attachment, ...wish, deadlineUnixMs: by.toUnixMs() }
   const { addresses } = await edges.ipam(own.socketPath).allocate(request, by)
   return {
     interfaces: [],

@@ -14,6 +14,7 @@ export interface PodRequest {
   /** Unique among the pods of a test. */
   readonly uid: string
   readonly cgroupParent: string
+  readonly annotations?: Readonly<Record<string, string>>
 }
 
 /** A pod sandbox as the runtime reports it. */
@@ -61,10 +62,11 @@ export class CriClient {
   }
 
   /** @returns the sandbox's ID, which is CNI_CONTAINERID too. */
-  async runPodSandbox({ name, uid, cgroupParent }: PodRequest): Promise<string> {
+  async runPodSandbox({ name, uid, cgroupParent, annotations = {} }: PodRequest): Promise<string> {
     const config = {
       metadata: { name, uid, namespace: 'tulle-test', attempt: 0 },
       hostname: name,
+      annotations,
       // With no servers the runtime would copy the machine's /etc/resolv.conf, which may point into a /run that is hidden.
       dnsConfig: { servers: ['192.0.2.53'] },
       linux: { cgroupParent },

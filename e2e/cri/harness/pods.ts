@@ -17,10 +17,10 @@ export class Pods {
   }
 
   /** RunPodSandbox, then PodSandboxStatus. */
-  async run(): Promise<Pod> {
+  async run(annotations: Readonly<Record<string, string>> = {}): Promise<Pod> {
     const { cri, node } = this.#runtime
     const name = `pod-${String(++this.#made)}`
-    const id = await cri.runPodSandbox({ name, uid: `${name}-uid`, cgroupParent: `/${node.cgroup}` })
+    const id = await cri.runPodSandbox({ name, uid: `${name}-uid`, cgroupParent: `/${node.cgroup}`, annotations })
     return { id, ...(await cri.podSandboxStatus(id)) }
   }
 
