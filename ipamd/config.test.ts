@@ -131,6 +131,11 @@ const refused = [
     want: 'pools[0].maxBlocks: 2: want none',
   },
   {
+    name: 'a service range inside a pool',
+    config: { ...CONFIG, serviceRanges: ['10.96.0.0/12', '10.244.0.0/24'] },
+    want: 'serviceRanges[1]: "10.244.0.0/24": overlaps pools[0].prefixes[0], "10.244.0.0/16"',
+  },
+  {
     name: 'two pools that take the pod CIDRs of the node',
     config: { ...CONFIG, pools: [{ name: 'a' }, { name: 'b' }], blockSource: { type: 'kubernetes' } },
     want: 'pools[1].blockSource.type: "kubernetes": pool "a" has it, want it once',

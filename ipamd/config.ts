@@ -14,6 +14,10 @@ export interface IpamdConfig {
   readonly nodeName: string
   /** At least one; the first is the default. */
   readonly pools: readonly Pool[]
+  /** The ranges of the cluster's services. */
+  readonly serviceRanges: readonly Prefix[]
+  /** Ranges of the node that pools may overlap all the same. */
+  readonly allowedOverlaps: readonly Prefix[]
   readonly history: HistoryBounds
   readonly reconcile: { readonly intervalMs: number; readonly graceMs: number }
 }
@@ -39,6 +43,8 @@ interface ConfigDocument {
   readonly stateDir: string
   readonly node?: string
   readonly pools: readonly PoolDocument[]
+  readonly serviceRanges?: readonly string[]
+  readonly allowedOverlaps?: readonly string[]
   readonly historyDays?: number
   readonly historyRows?: number
   readonly reconcile?: { readonly intervalSeconds?: number; readonly graceSeconds?: number }
@@ -72,12 +78,15 @@ export function parseConfig(text: string, hostName: string): IpamdConfig {
   const pools = document.pools.map((pool, index) => parsePool({ blockSource: usual, ...pool }, `pools[${index}]`))
   refuseRepeatedNames(pools)
   refuseSecondHandedOver(pools)
-  refuseOverlaps(pools)
+  const serviceRanges = parsePrefixes(document.serviceRanges, 'serviceRanges')
+  refuseOverlaps(pools, serviceRanges)
   return {
     socketPath: document.socket,
     stateDir: document.stateDir,
     nodeName: document.node ?? hostName,
     pools,
+    serviceRanges,
+    allowedOverlaps: parsePrefixes(document.allowedOverlaps, 'allowedOverlaps'),
     history: {
       keepMs: (document.historyDays ?? DEFAULT_HISTORY_DAYS) * DAY_MS,
       maxRows: document.historyRows ?? DEFAULT_HISTORY_ROWS,
@@ -193,6 +202,10 @@ function blockPrefixLength(
   return wanted
 }
 
+function parsePrefixes(texts: readonly string[] = [], path: string): readonly Prefix[] {
+  return texts.map((text, index) => parseAt(text, `${path}[${index}]`, parsePrefix))
+}
+
 function parseAddressOrPrefix(text: string): Prefix {
   return text.includes('/') ? parsePrefix(text) : hostPrefix(parseAddress(text))
 }
@@ -223,18 +236,16 @@ function refuseSecondHandedOver(pools: readonly Pool[]): void {
   )
 }
 
-function refuseOverlaps(pools: readonly Pool[]): void {
-  const seen: { readonly path: string; readonly prefix: Prefix }[] = []
-  for (const [poolIndex, pool] of pools.entries()) {
-    for (const [index, prefix] of pool.prefixes.entries()) {
-      const path = `pools[${poolIndex}].prefixes[${index}]`
-      const other = seen.find(each => overlaps(each.prefix, prefix))
-      if (other !== undefined) {
-        throw new ConfigError(
-          `${path}: "${formatPrefix(prefix)}": overlaps ${other.path}, "${formatPrefix(other.prefix)}"`,
-        )
-      }
-      seen.push({ path, prefix })
-    }
+function refuseOverlaps(pools: readonly Pool[], serviceRanges: readonly Prefix[]): void {
+  const all = [
+    ...pools.flatMap(({ prefixes }, poolIndex) =>
+      prefixes.map((prefix, index) => ({ path: `pools[${poolIndex}].prefixes[${index}]`, prefix })),
+    ),
+    ...serviceRanges.map((prefix, index) => ({ path: `serviceRanges[${index}]`, prefix })),
+  ]
+  for (const [index, { path, prefix }] of all.entries()) {
+    const other = all.slice(0, index).find(each => overlaps(each.prefix, prefix))
+    if (other === undefined) continue
+    throw new ConfigError(`${path}: "${formatPrefix(prefix)}": overlaps ${other.path}, "${formatPrefix(other.prefix)}"`)
   }
 }

@@ -1,7 +1,8 @@
 import type { Server } from 'node:http'
 import { dirname, join } from 'node:path'
 import { SPOOL_DIR_NAME } from '../lib/ipam/spool-entry.ts'
-import type { Prefix } from '../lib/net/prefix.ts'
+import { containsPrefix, type Prefix } from '../lib/net/prefix.ts'
+import type { HostRange } from '../lib/plan/host-range.ts'
 import { Deadline } from '../lib/time/deadline.ts'
 import { Condition } from './api/condition.ts'
 import { EventStreams } from './api/event-streams.ts'
@@ -11,7 +12,7 @@ import { WatchedStore } from './api/watched-store.ts'
 import type { IpamdConfig } from './config.ts'
 import { preparePrivateFolder } from './folders.ts'
 import { keepHouse } from './housekeeping.ts'
-import { LeaseService } from './lease-service.ts'
+import { LeaseService, type LeaseServiceEdges } from './lease-service.ts'
 import { takeLock } from './lock-file.ts'
 import type { Log } from './log.ts'
 import { listenOnInherited, listenOnSocket } from './socket-file.ts'
@@ -53,6 +54,8 @@ export interface DaemonEdges {
    * not announced again before it has ended.
    */
   readonly onBlockReturned: (block: Prefix, by: Deadline) => Promise<void>
+  /** What the node itself uses. Absent: nobody looks. @throws {KernelError} */
+  readonly readHostRanges?: (by: Deadline) => Promise<readonly HostRange[]>
   /** What stale leases are looked for in. Absent: nobody looks, and no lease is freed unasked. */
   readonly node?: NodeEdges
   /** A Unix socket that already listens, from systemd: it is used in place of a new one, and stays when the daemon stops. */
@@ -104,10 +107,12 @@ export async function start(config: IpamdConfig, edges: DaemonEdges): Promise<Da
     uptimeMs: edges.uptimeMs,
     onBlockTaken: edges.onBlockTaken,
     onBlockReturned: edges.onBlockReturned,
+    ...foreignRanges(config, edges),
     origins: { boot: edges.boot, read: attachment => readOrigin(reader, attachment) },
   })
   // What waits for a commit gets it before the store is closed.
   opened.defer(() => service.flush())
+  await service.refuseOverlaps()
   await service.announceBlocks()
   const spool = new Spool(spoolFolder, { service, log, nowUnixMs: edges.nowUnixMs })
   // What it can't do now stays, and must not keep the daemon from serving: a lease is safe from its own entry in any case.
@@ -140,6 +145,24 @@ export async function start(config: IpamdConfig, edges: DaemonEdges): Promise<Da
 
   const everything = opened.move()
   return { close: () => everything.disposeAsync() }
+}
+
+/** What is not ours to lease: the service ranges, and what the node uses but for what the configuration allows. */
+function foreignRanges(
+  { serviceRanges, allowedOverlaps }: IpamdConfig,
+  { readHostRanges }: DaemonEdges,
+): Pick<LeaseServiceEdges, 'serviceRanges' | 'readHostRanges'> {
+  const services = serviceRanges.map((prefix, index) => ({ prefix, source: `serviceRanges[${index}]` }))
+  if (readHostRanges === undefined) return { serviceRanges: services }
+  return {
+    serviceRanges: services,
+    readHostRanges: async by => {
+      const ranges = await readHostRanges(by)
+      return ranges
+        .filter(({ prefix }) => !allowedOverlaps.some(allowed => containsPrefix(allowed, prefix)))
+        .map(({ prefix, what }) => ({ prefix, source: `${what} of the node` }))
+    },
+  }
 }
 
 function reconcilerOf(

@@ -18,12 +18,14 @@ import { allocate, refusalOf } from './allocator/allocate.ts'
 import type { LeaseEvent, ReleaseReason, StoredChange } from './allocator/events.ts'
 import { handOver, reportPodCidrs } from './allocator/hand-over.ts'
 import { giveBack } from './allocator/give-back.ts'
+import type { ForeignRange } from './allocator/foreign-range.ts'
+import { findPoolOverlap, outsideBlocks } from './allocator/overlaps.ts'
 import type { Pool } from './allocator/pool.ts'
 import { collect, findLeases, release, type Release } from './allocator/release.ts'
 import { reportPools } from './allocator/report.ts'
 import type { Reservation } from './allocator/reservation.ts'
 import { listReservations, reserve, unreserve, type ReserveRequest } from './allocator/reserve.ts'
-import { evolve, followClock, restoreState, type State } from './allocator/state.ts'
+import { evolve, followClock, restoreState, seeForeign, type State } from './allocator/state.ts'
 import { addressProblem, inNoPool, notHandedOver, overlapProblem, problemOf, storeFailed } from './problems.ts'
 import type { BootFacts } from './store/boot-facts.ts'
 import { isSameBoot, viaOf, type LeaseOrigin } from './store/lease-origin.ts'
@@ -47,6 +49,10 @@ export interface LeaseServiceEdges {
    * not taken again before it has ended.
    */
   readonly onBlockReturned: (block: Prefix, by: Deadline) => Promise<void>
+  /** Ranges that nothing is leased from, whatever the node looks like. */
+  readonly serviceRanges?: readonly ForeignRange[]
+  /** What the node itself uses. Called at start, and before a block is taken. Absent in a daemon that does not look. */
+  readonly readHostRanges?: (by: Deadline) => Promise<readonly ForeignRange[]>
   /** Absent in a daemon that never looks for stale leases. */
   readonly origins?: LeaseOrigins
 }
@@ -98,6 +104,9 @@ const MIN_CLOCK_STEP_MS = 1000
 export class LeaseService {
   readonly #pools: readonly Pool[]
   readonly #edges: LeaseServiceEdges
+  /** The look at the node that is under way. */
+  #looking: Promise<void> | undefined
+  #hostRanges: readonly ForeignRange[] = []
   /** Undefined after a failed commit, until it is restored from the store. */
   #state: State | undefined
   /** Wall clock less uptime, when the moments in the state were last right. */
@@ -117,14 +126,37 @@ export class LeaseService {
 
   /** Leases one address of each family of the pool, or none. @throws {IpamProblem} */
   async allocate(request: AllocateRequest): Promise<AllocateReply> {
-    const reply = await this.#execute<AllocateReply>((state, nowUnixMs) => {
+    const reply =
+      (await this.#allocate(request, { hasLooked: this.#isBlind })) ?? (await this.#allocateAfterLook(request))
+    await Promise.all(reply.lease.addresses.map(({ block }) => this.#whenBlockIsReady(block)))
+    return reply
+  }
+
+  async #allocateAfterLook(request: AllocateRequest): Promise<AllocateReply> {
+    await this.#look()
+    const reply = await this.#allocate(request, { hasLooked: true })
+    if (reply === undefined) throw new Error('asked to look twice')
+    return reply
+  }
+
+  /** Undefined when the node has to be looked at first: nothing was changed. */
+  #allocate(
+    request: AllocateRequest,
+    { hasLooked }: { readonly hasLooked: boolean },
+  ): Promise<AllocateReply | undefined> {
+    return this.#execute<AllocateReply | undefined>((state, nowUnixMs) => {
       // Here and not earlier: the request may have waited for another one's commit.
       refuseLate(request, nowUnixMs)
       const asked = { ...request, via: this.#via(request) }
       const allocation = allocate(state, asked, nowUnixMs)
       switch (allocation.kind) {
         case 'leased':
+          if (!hasLooked && takesBlock(allocation.events)) return { reply: undefined, events: [] }
           return { reply: { lease: allocation.lease, isNew: true }, events: allocation.events }
+        case 'overlaps':
+          // It may be gone by now.
+          if (!hasLooked) return { reply: undefined, events: [] }
+          throw problemOf(allocation, nowUnixMs)
         case 'already-leased':
           // Also when nothing is to be stored: releaseStale() must see that it was asked for.
           evolve(state, { type: 'renewed', lease: allocation.lease, via: asked.via })
@@ -133,8 +165,6 @@ export class LeaseService {
           throw problemOf(allocation, nowUnixMs)
       }
     })
-    await Promise.all(reply.lease.addresses.map(({ block }) => this.#whenBlockIsReady(block)))
-    return reply
   }
 
   /** Ends the lease of the attachment, when it is the one that is meant. @throws {IpamProblem} */
@@ -231,6 +261,7 @@ export class LeaseService {
    * @throws {IpamProblem} when one overlaps what is somebody else's, or no pool takes them: nothing is changed then.
    */
   async handOverPodCidrs(request: PodCidrsRequest): Promise<PodCidrsReply> {
+    await this.#look()
     // What came before is decided by what was true then.
     this.flush()
     try {
@@ -258,12 +289,38 @@ export class LeaseService {
 
   /** Resolves when a new attachment would get a lease now. @throws {IpamProblem} that says why it would not. */
   async checkReady(pool: string | undefined): Promise<void> {
-    await this.#execute((state, nowUnixMs) => {
+    if (!(await this.#checkLease(pool, { hasLooked: this.#isBlind }))) {
+      await this.#look()
+      await this.#checkLease(pool, { hasLooked: true })
+    }
+    if (this.#storeHasFailed) this.#probe()
+  }
+
+  /** False when the node has to be looked at first. */
+  #checkLease(pool: string | undefined, { hasLooked }: { readonly hasLooked: boolean }): Promise<boolean> {
+    return this.#execute((state, nowUnixMs) => {
       const refusal = refusalOf(state, pool, nowUnixMs)
+      // It may be gone by now.
+      if (refusal?.kind === 'overlaps' && !hasLooked) return { reply: false, events: [] }
       if (refusal !== undefined) throw problemOf(refusal, nowUnixMs)
+      return { reply: true, events: [] }
+    })
+  }
+
+  /**
+   * Holds the pools against each other, the service ranges and what the node uses. To be called before anything is answered.
+   *
+   * @throws {IpamProblem} overlaps, with both ranges. @throws {IpamProblem} busy, when the node can't be looked at.
+   */
+  async refuseOverlaps(): Promise<void> {
+    await this.#look()
+    const { serviceRanges = [] } = this.#edges
+    await this.#execute(state => {
+      const hostRanges = outsideBlocks(this.#hostRanges, state.blocks)
+      const overlap = findPoolOverlap(state, { serviceRanges, hostRanges })
+      if (overlap !== undefined) throw overlapProblem(overlap)
       return { reply: undefined, events: [] }
     })
-    if (this.#storeHasFailed) this.#probe()
   }
 
   /** Calls onBlockTaken for every block that the node has. @throws the first failure. */
@@ -337,11 +394,38 @@ export class LeaseService {
     return answers
   }
 
+  /** True when there is no way to look at the node. */
+  get #isBlind(): boolean {
+    return this.#edges.readHostRanges === undefined
+  }
+
+  /** Reads what the node uses. One look serves all who wait for it. @throws {IpamProblem} busy */
+  #look(): Promise<void> {
+    this.#looking ??= this.#lookNow().finally(() => (this.#looking = undefined))
+    return this.#looking
+  }
+
+  async #lookNow(): Promise<void> {
+    const { readHostRanges } = this.#edges
+    if (readHostRanges === undefined) return
+    try {
+      this.#hostRanges = await readHostRanges(Deadline.in(BLOCK_TIMEOUT_MS))
+    } catch (cause) {
+      throw new IpamProblem('busy', `the node's ranges cannot be read: ${(cause as Error).message}`, { cause })
+    }
+    if (this.#state !== undefined) this.#seeForeign(this.#state)
+  }
+
+  #seeForeign(state: State): void {
+    const { serviceRanges = [] } = this.#edges
+    seeForeign(state, [...serviceRanges, ...outsideBlocks(this.#hostRanges, state.blocks)])
+  }
+
   #handOver({ podCidrs, pool }: PodCidrsRequest): void {
     const nowUnixMs = this.#edges.nowUnixMs()
     const state = this.#state ?? this.#restore()
     this.#followClock(state, nowUnixMs)
-    const decision = handOver(state, { podCidrs, pool, foreign: [] }, nowUnixMs)
+    const decision = handOver(state, { podCidrs, pool }, nowUnixMs)
     if (decision.kind === 'overlaps') throw overlapProblem(decision)
     if (decision.kind === 'not-handed-over') throw notHandedOver(decision)
     if (decision.changes.length === 0) return
@@ -372,6 +456,7 @@ export class LeaseService {
     const nowUnixMs = this.#edges.nowUnixMs()
     this.#clockOffsetMs = nowUnixMs - this.#edges.uptimeMs()
     this.#state = restoreState(this.#pools, this.#edges.store.load(), nowUnixMs)
+    this.#seeForeign(this.#state)
     return this.#state
   }
 
@@ -421,6 +506,10 @@ export class LeaseService {
     this.#blocks.set(key, ready)
     return ready
   }
+}
+
+function takesBlock(events: readonly LeaseEvent[]): boolean {
+  return events.some(({ type }) => type === 'block-taken')
 }
 
 function refuseLate({ deadlineUnixMs }: Pick<AllocateRequest, 'deadlineUnixMs'>, nowUnixMs: number): void {

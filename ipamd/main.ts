@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { DEFAULT_SOCKET_PATH } from '../lib/cni/tulle-configuration.ts'
+import { observeHostRanges } from '../lib/kernel/host-ranges.ts'
 import { loadAddon } from '../native/addon.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import { addBlockRoute, deleteBlockRoute } from './block-route.ts'
@@ -54,6 +55,7 @@ async function serve(configPath: string, addonPath: string): Promise<void> {
       onBlockTaken: addBlockRoute(addon, log),
       readMarks: readLeaseMarks(addon),
       onBlockReturned: deleteBlockRoute(addon, log),
+      readHostRanges: by => observeHostRanges(addon, by),
       node: linuxNode(addon, DEFAULT_SOCKET_PATH),
       inheritedSocket: inheritedSocket(process.env, process.pid),
     })

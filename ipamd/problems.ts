@@ -19,6 +19,8 @@ export function problemOf(refusal: Refusal, nowUnixMs: number): IpamProblem {
       const wanted = formatAddress(refusal.wanted)
       return new IpamProblem('other-lease', `the attachment holds ${held}, wanted ${wanted}: release it first`)
     }
+    case 'overlaps':
+      return overlapProblem(refusal)
     case 'not-available-yet':
       return new IpamProblem(
         'not-available-yet',

@@ -6,6 +6,7 @@ import { containsAddress } from '../../lib/net/prefix.ts'
 import { nextBlock } from './carve.ts'
 import { isAtBlockLimit, type Demand, type FreeAddress } from './demand.ts'
 import type { LeaseEvent } from './events.ts'
+import { findOverlap, type Overlap } from './foreign-range.ts'
 import { findExact, type AddressRefused } from './exact.ts'
 import { capacityOf, gatewayOf } from './pool.ts'
 import { freshBlock, neverLeased, type BlockState, type FamilyState, type PoolState, type State } from './state.ts'
@@ -23,6 +24,8 @@ export type Refusal =
   | { readonly kind: 'other-lease'; readonly lease: Lease; readonly wanted: Address }
   | PoolExhausted
   | AddressRefused
+  /** The next block overlaps what is not ours. */
+  | Overlap
   /** Nobody has said yet which ranges the pool has. */
   | { readonly kind: 'not-available-yet'; readonly pool: string }
 
@@ -68,6 +71,8 @@ export function allocate(state: State, request: AllocateRequest, nowUnixMs: numb
         : findExact(state, { ...demand, family, address: named })
     if (free === undefined) return exhausted(pool, family, nowUnixMs)
     if ('kind' in free) return free
+    const overlap = overlapOf(state, free)
+    if (overlap !== undefined) return overlap
     const leased = leasedAddress(free)
     if (free.takes) events.push({ type: 'block-taken', pool: pool.pool.name, prefix: free.block, atUnixMs: nowUnixMs })
     addresses.push(leased)
@@ -92,8 +97,18 @@ function answerAgain(lease: Lease, wanted: readonly Address[]): Allocation {
 export function refusalOf(state: State, poolName: string | undefined, nowUnixMs: number): Refusal | undefined {
   const pool = findPool(state, poolName)
   if ('kind' in pool) return pool
-  const lacking = pool.families.find(family => nextFree(state, { pool, family, nowUnixMs }) === undefined)
-  return lacking === undefined ? undefined : exhausted(pool, lacking, nowUnixMs)
+  for (const family of pool.families) {
+    const free = nextFree(state, { pool, family, nowUnixMs })
+    if (free === undefined) return exhausted(pool, family, nowUnixMs)
+    const overlap = overlapOf(state, free)
+    if (overlap !== undefined) return overlap
+  }
+  return undefined
+}
+
+/** What the address's block overlaps, when the node would have to take it. */
+function overlapOf(state: State, { block, takes }: FreeAddress): Overlap | undefined {
+  return takes ? findOverlap([block], state.foreign) : undefined
 }
 
 function findPool(state: State, name: string | undefined): PoolState | Refusal {

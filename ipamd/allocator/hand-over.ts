@@ -1,4 +1,4 @@
-import type { PodCidrsReply } from '../../lib/ipam/pod-cidrs.ts'
+import type { PodCidrsReply, PodCidrsRequest } from '../../lib/ipam/pod-cidrs.ts'
 import { equalPrefixes, overlaps, type Prefix } from '../../lib/net/prefix.ts'
 import type { LeaseEvent, PodCidrsHandedOver } from './events.ts'
 import { findOverlap, type ForeignRange, type Overlap } from './foreign-range.ts'
@@ -22,20 +22,7 @@ export interface NotHandedOver {
  *
  * A block of the pool that is in the way goes at once when nothing of it is leased, cools down or is kept; else it overlaps.
  */
-export function handOver(
-  state: State,
-  {
-    podCidrs,
-    pool: poolName,
-    foreign,
-  }: {
-    readonly podCidrs: readonly Prefix[]
-    readonly pool: string | undefined
-    /** What nobody here may lease from, beside the pools and blocks of this node. */
-    readonly foreign: readonly ForeignRange[]
-  },
-  nowUnixMs: number,
-): HandOver {
+export function handOver(state: State, { podCidrs, pool: poolName }: PodCidrsRequest, nowUnixMs: number): HandOver {
   const pool = findHandedOver(state, poolName)
   if (pool === undefined) return { kind: 'not-handed-over', pool: poolName }
   const { name, prefixes } = pool.pool
@@ -44,9 +31,10 @@ export function handOver(
   )
   const leaving = inTheWay.filter(block => block.pool === name && isAtRest(block, nowUnixMs))
   const staying = inTheWay.filter(block => !leaving.includes(block)).map(rangeOfBlock)
-  const overlap = findOverlap(podCidrs, [...staying, ...rangesOfOtherPools(state, name), ...foreign])
-  if (overlap !== undefined) return overlap
   const taken = podCidrs.filter(each => !state.blocks.some(block => equalPrefixes(block.prefix, each)))
+  const overlap =
+    findOverlap(podCidrs, [...staying, ...rangesOfOtherPools(state, name)]) ?? findOverlap(taken, state.foreign)
+  if (overlap !== undefined) return overlap
   if (taken.length === 0 && isSame(podCidrs, prefixes)) return { kind: 'handed-over', changes: [] }
   return {
     kind: 'handed-over',

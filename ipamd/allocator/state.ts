@@ -4,6 +4,7 @@ import type { Address, Family } from '../../lib/net/address.ts'
 import { lastAddress, sizeOf, type Prefix } from '../../lib/net/prefix.ts'
 import type { LeaseEvent } from './events.ts'
 import { FreedAddresses } from './freed-addresses.ts'
+import type { ForeignRange } from './foreign-range.ts'
 import { withPodCidrs, type PodCidr } from './pod-cidr.ts'
 import { familiesOf, hasBlock, reservedIn, type Pool } from './pool.ts'
 import { sizeOfRange, type Range } from './range.ts'
@@ -49,7 +50,7 @@ export interface PoolState {
 }
 
 /**
- * What the allocator knows. Only evolve() and followClock() change it, in place: copying it for each decision would make a
+ * What the allocator knows. Only evolve(), followClock() and seeForeign() change it, in place: copying it for each decision would make a
  * lease cost more the more leases there are. Whoever applies an event and then fails to store it must restore the state from
  * the store.
  */
@@ -64,6 +65,8 @@ export interface State {
   readonly blockAt: Readonly<Record<Family, Map<bigint, BlockState>>>
   readonly reservations: Readonly<Record<Family, Map<bigint, Reservation>>>
   readonly reservationsOf: Map<string, readonly Reservation[]>
+  /** What no block may overlap, beside pools and blocks: replaced by whoever has looked at the node. */
+  foreign: readonly ForeignRange[]
 }
 
 // Of a block whose pool is not configured any more. As long as the default of the configuration.
@@ -82,6 +85,7 @@ export function emptyState(pools: readonly Pool[]): State {
     blockAt: { 4: new Map(), 6: new Map() },
     reservations,
     reservationsOf: new Map(),
+    foreign: [],
   }
 }
 
@@ -149,6 +153,11 @@ export function evolve(state: State, event: LeaseEvent): void {
 export function followClock(state: State, stepMs: number): void {
   for (const { freed } of [...state.pools.values()].flatMap(pool => pool.families)) freed.shift(stepMs)
   for (const block of state.blocks) block.restsAtUnixMs += stepMs
+}
+
+/** Replaces what no new block may overlap. */
+export function seeForeign(state: State, ranges: readonly ForeignRange[]): void {
+  state.foreign = ranges
 }
 
 export function familyOf(state: State, poolName: string, family: Family): FamilyState | undefined {

@@ -109,6 +109,17 @@ export function decodeOwnRoute(reply: NetlinkReply): OwnRoute | undefined {
   return { to: route.to, ...(leads ? { linkIndex } : {}) }
 }
 
+/** A route of the main table, of whatever protocol; undefined for one of another table. */
+export function decodeHostRoute(
+  reply: NetlinkReply,
+): { readonly to: Prefix; readonly protocol: number; readonly linkIndexes: readonly number[] } | undefined {
+  const route = decodeMainRoute(reply)
+  if (route === undefined) return undefined
+  // The kernel writes IPv6 routes that refuse packets down with the index of lo.
+  const linkIndexes = route.refuses ? [] : nextHopsOf(route.attributes).map(hop => hop.linkIndex)
+  return { to: route.to, protocol: route.protocol, linkIndexes }
+}
+
 interface MainRoute {
   readonly to: Prefix
   readonly protocol: number

@@ -95,6 +95,12 @@ export function getLink(link: { readonly name: string } | { readonly index: numb
   return { type: rt.MessageType.GETLINK, flags: 0, payload: payload(rt.formatLink(byIndex), attributes) }
 }
 
+/** Every link of the namespace. */
+export function dumpLinks(): NetlinkRequest {
+  const attributes = ifla.formatLinkAttrs({ extMask: SKIP_STATS })
+  return { type: rt.MessageType.GETLINK, flags: 0, payload: payload(rt.formatLink({}), attributes) }
+}
+
 /** Every veth of the namespace: the kernel filters by kind, not by group. */
 export function dumpVeths(): NetlinkRequest {
   const attributes = ifla.formatLinkAttrs({
@@ -122,6 +128,11 @@ export function changeAddress({ do: verb, address }: AddAddress | DeleteAddress,
 
 export function dumpAddresses(index: number): NetlinkRequest {
   return { type: rt.MessageType.GETADDR, flags: 0, payload: payload(rt.formatAddress({ index }), []) }
+}
+
+/** The addresses of every link, of both families. */
+export function dumpAllAddresses(): NetlinkRequest {
+  return { type: rt.MessageType.GETADDR, flags: 0, payload: payload(rt.formatAddress({}), []) }
 }
 
 export function setNeighbour({ address, mac }: SetNeighbour, index: number): NetlinkRequest {

@@ -8,7 +8,7 @@ export interface LeaseAnswer {
 }
 
 export interface LeaseCall {
-  readonly method?: 'GET' | 'POST'
+  readonly method?: 'GET' | 'POST' | 'PUT'
   readonly path: string
   readonly body?: JsonObject
   /** For the whole exchange; 5,000 when absent. */
