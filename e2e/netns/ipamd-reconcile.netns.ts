@@ -116,6 +116,8 @@ t.test(
     // The nodes of earlier tests had an IPv6 block too. Its route is still there, and only a person may say that it can go.
     t.same(await findings(node), ['route-without-block'])
     for (const each of [pod, other]) await node.detach(each)
+    // It holds the gateway of a block: the next daemon, with a store of its own, would not lease from there.
+    await node.netns.run(['ip', 'link', 'delete', 'cni0'])
   },
 )
 
