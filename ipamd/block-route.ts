@@ -3,7 +3,7 @@ import { formatPrefix, type Prefix } from '../lib/net/prefix.ts'
 import { isErrno } from '../lib/plan/kernel.ts'
 import type { Deadline } from '../lib/time/deadline.ts'
 import type { NativeAddon } from '../native/addon.ts'
-import type { Log } from './log.ts'
+import type { Log } from '../lib/log/json-log.ts'
 
 /**
  * Keeps packets to addresses of the node's blocks that no pod holds on the node: `unreachable BLOCK` (checklist R29). A pod's

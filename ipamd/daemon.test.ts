@@ -23,7 +23,7 @@ import { loadAddon } from '../native/addon.ts'
 import { buildAddon } from '../native/build.ts'
 import { parseConfig, type IpamdConfig } from './config.ts'
 import { start, type Daemon, type DaemonEdges } from './daemon.ts'
-import { jsonLog } from './log.ts'
+import { jsonLog } from '../lib/log/json-log.ts'
 import { post, send } from './test-request.ts'
 
 const ADDON = join(import.meta.dirname, '..', 'dist', 'bin', 'lib', 'tulle.node')

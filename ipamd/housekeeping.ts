@@ -1,6 +1,6 @@
 import { formatPrefix } from '../lib/net/prefix.ts'
 import type { HistoryBounds, LeaseService } from './lease-service.ts'
-import type { Log } from './log.ts'
+import type { Log } from '../lib/log/json-log.ts'
 
 /**
  * Gives back blocks that are not needed and forgets old history, a bounded step of each. Never rejects: what failed is logged,

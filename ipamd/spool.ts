@@ -17,7 +17,7 @@ import { attachmentKeyText, type AttachmentKey } from '../lib/ipam/attachment.ts
 import { decodeSpoolEntry, MAX_SPOOL_ENTRY_BYTES, spoolFileName, type SpoolEntry } from '../lib/ipam/spool-entry.ts'
 import { ParseError } from '../lib/net/parse-error.ts'
 import type { LeaseService } from './lease-service.ts'
-import type { Log } from './log.ts'
+import type { Log } from '../lib/log/json-log.ts'
 
 interface SpooledFile {
   readonly path: string

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import { IpamProblem } from '../../lib/ipam/errors.ts'
 import { eventToWire, type EventRecord } from '../../lib/ipam/inspection.ts'
-import type { Log } from '../log.ts'
+import type { Log } from '../../lib/log/json-log.ts'
 import { eventRange, eventsAfter } from '../store/history.ts'
 import type { StoreReader } from '../store/store-reader.ts'
 import type { Metrics } from './metrics.ts'

@@ -11,7 +11,7 @@ import { parsedAt } from '../../lib/ipam/fields.ts'
 import { poolsReplyToWire } from '../../lib/ipam/protocol.ts'
 import { parseWholeNumber } from '../../lib/ipam/query.ts'
 import { eventRange, findTenures } from '../store/history.ts'
-import { EXPOSITION_MEDIA_TYPE, renderMetrics } from './exposition.ts'
+import { EXPOSITION_MEDIA_TYPE, renderMetrics } from '../../lib/metrics/exposition.ts'
 import type { Input, Subjects } from './handler.ts'
 import { observedMetrics } from './metrics.ts'
 import document from './openapi.json' with { type: 'json' }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { encodeSpoolEntry, spoolFileName } from '../../lib/ipam/spool-entry.ts'
 import { post, send } from '../test-request.ts'
-import { renderMetrics } from './exposition.ts'
+import { renderMetrics } from '../../lib/metrics/exposition.ts'
 import { startForTest, type TestDaemon } from './test-daemon.ts'
 
 const LABEL = String.raw`[a-z_]+="(?:[^"\\\n]|\\[\\"n])*"`

@@ -1,7 +1,7 @@
 import type { PoolReport } from '../../lib/ipam/protocol.ts'
 import type { StoredChange } from '../allocator/events.ts'
-import type { Labels, Metric, Sample } from './exposition.ts'
-import { Counter, gauge, Histogram } from './instruments.ts'
+import type { Labels, Metric, Sample } from '../../lib/metrics/exposition.ts'
+import { Counter, gauge, Histogram } from '../../lib/metrics/instruments.ts'
 
 // From a fast NVMe disk to a disk that is in trouble.
 const COMMIT_BOUNDS_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]

@@ -3,7 +3,7 @@ import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { parseConfig } from '../config.ts'
 import { start, type DaemonEdges } from '../daemon.ts'
-import { jsonLog } from '../log.ts'
+import { jsonLog } from '../../lib/log/json-log.ts'
 
 /** A daemon that listens, in a folder of its own, for tests of the API. */
 export interface TestDaemon extends AsyncDisposable {

@@ -1,4 +1,4 @@
-import type { Log } from '../log.ts'
+import type { Log } from '../../lib/log/json-log.ts'
 import type { Reconciler } from './reconciler.ts'
 
 /** Runs a turn now, and one in each interval. Stopping waits for the turn that runs. */

@@ -1,7 +1,7 @@
 /** Members of one log line beside `time`, `level` and `msg`. */
 export type LogFields = Readonly<Record<string, unknown>>
 
-/** The daemon's log. */
+/** The log of a daemon. */
 export interface Log {
   info(msg: string, fields?: LogFields): void
   warn(msg: string, fields?: LogFields): void
