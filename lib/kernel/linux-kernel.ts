@@ -7,14 +7,14 @@ import type { ObservedInterface, ObservedLink, OwnRoute } from '../plan/observed
 import { placeOf, type Operation, type Place } from '../plan/operation.ts'
 import { renderOperation } from '../plan/render.ts'
 import { ruleComment, type Chain, type Ruleset } from '../plan/ruleset.ts'
-import { DeadlineExceeded, type Deadline } from '../time/deadline.ts'
+import type { Deadline } from '../time/deadline.ts'
 import { KernelError, isErrno, type Kernel } from '../plan/kernel.ts'
 import { isNativeError } from './native-error.ts'
-import { NetlinkError } from './netlink-error.ts'
 import { NetlinkSocket, type NetlinkReply, type NetlinkRequest } from './netlink-socket.ts'
 import * as nftables from './nftables-encode.ts'
 import * as decode from './rtnetlink-decode.ts'
 import * as encode from './rtnetlink-encode.ts'
+import { toKernelError } from './to-kernel-error.ts'
 
 const NETLINK_ROUTE = 0
 const NETLINK_NETFILTER = 12
@@ -327,14 +327,4 @@ class LinuxKernel implements Kernel {
 
 function isPresent<T>(value: T | undefined): value is T {
   return value !== undefined
-}
-
-/** Failures that carry an errno become KernelErrors; deadlines and bugs pass as they are. */
-function toKernelError(cause: unknown, doing: Operation | string): unknown {
-  if (cause instanceof KernelError || cause instanceof DeadlineExceeded) return cause
-  if (cause instanceof NetlinkError) {
-    return new KernelError(doing, cause.code, { cause, detail: cause.extAck, outcomeUnknown: cause.outcomeUnknown })
-  }
-  if (isNativeError(cause)) return new KernelError(doing, cause.code, { cause })
-  return cause
 }

@@ -114,6 +114,35 @@ export class NetlinkSocket implements Disposable {
     return repliesIn(await this.#ask(requests, { flags: NLM_F_ACK, by, doing: describe(requests) }))
   }
 
+  /**
+   * Sends several independent requests in one go, and says of each how it ended: undefined, or why it was refused. A refusal
+   * keeps none of the others from being done.
+   *
+   * For rtnetlink only, and for no more requests at a time than their answers have room for in the socket's buffer.
+   *
+   * @throws {NetlinkError} when the exchange as a whole failed: which of the requests were done is not known then.
+   */
+  async outcomes(requests: readonly NetlinkRequest[], by: Deadline): Promise<readonly (NetlinkError | undefined)[]> {
+    const doing = `${requests.length} netlink messages`
+    return await this.#exchangeAll(requests, { flags: NLM_F_ACK, by, doing }, (sent, answer) => {
+      const verdicts = new Map(answer.map(message => [message.seq, verdictOf(message)]))
+      return sent.map((message, requestIndex) => {
+        const verdict = verdicts.get(message.seq)
+        const which = `netlink message type ${message.type}`
+        if (verdict === undefined) {
+          return new NetlinkError({
+            doing: `${which}: no ACK came`,
+            code: 'EPROTO',
+            requestIndex,
+            outcomeUnknown: true,
+          })
+        }
+        if (verdict.errno >= 0) return undefined
+        return new NetlinkError({ doing: which, code: errnoName(verdict.errno), extAck: verdict.extAck, requestIndex })
+      })
+    })
+  }
+
   /** Closes the socket; a request under way keeps it open until it ends. Requests after this are refused with EBADF. */
   close(): void {
     if (this.#closed) return
@@ -126,12 +155,21 @@ export class NetlinkSocket implements Disposable {
   }
 
   #ask(requests: readonly NetlinkRequest[], options: AskOptions): Promise<readonly NetlinkMessage[]> {
+    return this.#exchangeAll(requests, options, (sent, answer) => {
+      throwFirstRefusal(sent, answer, options.doing)
+      return answer
+    })
+  }
+
+  #exchangeAll<T>(
+    requests: readonly NetlinkRequest[],
+    options: AskOptions,
+    read: (sent: readonly SentMessage[], answer: readonly NetlinkMessage[]) => T,
+  ): Promise<T> {
     if (!requests.some(isAwaited)) throw new TypeError(`${options.doing}: want at least one request with an ACK`)
     return this.#turns.run(async () => {
       const sent = this.#number(requests, options.flags)
-      const answer = decodeMessages(await this.#send(sent, options))
-      throwFirstRefusal(sent, answer, options.doing)
-      return answer
+      return read(sent, decodeMessages(await this.#send(sent, options)))
     }, options)
   }
 

@@ -15,7 +15,7 @@ import { AF_INET, AF_INET6 } from './rtnetlink-encode.ts'
  * whole-object parsers throw on attributes that they know in an older form (a route via a next hop of the other family).
  */
 
-type Attributes = ReadonlyMap<number, Buffer>
+export type Attributes = ReadonlyMap<number, Buffer>
 
 // Attribute numbers from the kernel's uapi headers: linux/if_link.h, if_addr.h, rtnetlink.h, neighbour.h.
 const IFLA = { address: 1, ifname: 3, mtu: 4, link: 5, linkinfo: 18, ifalias: 20, afSpec: 26, group: 27 } as const
@@ -148,12 +148,12 @@ export function routeLinkIndexes(reply: NetlinkReply): readonly number[] {
   return nextHopsOf(attributesOf(reply, rt.__LENGTH_Route)).map(hop => hop.linkIndex)
 }
 
-interface NextHop {
+export interface NextHop {
   readonly linkIndex: number
   readonly via?: Address
 }
 
-function nextHopsOf(attributes: Attributes): readonly NextHop[] {
+export function nextHopsOf(attributes: Attributes): readonly NextHop[] {
   const oif = attributes.get(RTA.oif)
   if (oif !== undefined) return [nextHop(getU32(oif), attributes)]
   const hops: NextHop[] = []
@@ -186,19 +186,19 @@ export function decodeNeighbour(reply: NetlinkReply): ObservedNeighbour | undefi
   return { address, isPermanent: header.state?.permanent ?? false, ...(mac === undefined ? {} : { mac }) }
 }
 
-function head(reply: NetlinkReply, length: number): Buffer {
+export function head(reply: NetlinkReply, length: number): Buffer {
   return reply.payload.subarray(0, length)
 }
 
-function attributesOf(reply: NetlinkReply, headerLength: number): Attributes {
+export function attributesOf(reply: NetlinkReply, headerLength: number): Attributes {
   return mapOf(reply.payload.subarray(headerLength))
 }
 
-function mapOf(bytes: Buffer): Attributes {
+export function mapOf(bytes: Buffer): Attributes {
   return getMap(bytes, value => value)
 }
 
-function macOf(bytes: Buffer | undefined): Mac | undefined {
+export function macOf(bytes: Buffer | undefined): Mac | undefined {
   // Loopback has an all-zero address, tunnels one of another length: neither is an Ethernet address of ours.
   return bytes?.length === 6 ? macFromBytes(bytes) : undefined
 }

@@ -24,14 +24,14 @@ import type { NetlinkRequest } from './netlink-socket.ts'
 /** The codecs' enum knows no number of ours; as a plain number it passes. */
 const OUR_PROTOCOL: number = ROUTE_PROTOCOL
 
-const NLM_F_REPLACE = 0x100
-const NLM_F_EXCL = 0x200
-const NLM_F_CREATE = 0x400
+export const NLM_F_REPLACE = 0x100
+export const NLM_F_EXCL = 0x200
+export const NLM_F_CREATE = 0x400
 
 export const AF_INET = 2
 export const AF_INET6 = 10
 /** RTEXT_FILTER_SKIP_STATS: a link without its counters is half the size. */
-const SKIP_STATS = Buffer.from(new Uint32Array([8]).buffer)
+export const SKIP_STATS = Buffer.from(new Uint32Array([8]).buffer)
 const IFLA_IFALIAS = 20
 /** IFLA_INET6_ADDR_GEN_MODE and its value IN6_ADDR_GEN_MODE_NONE. */
 const IFLA_INET6_ADDR_GEN_MODE = 8
@@ -213,26 +213,26 @@ export function lookUpRoute(address: Address): NetlinkRequest {
   }
 }
 
-function destination(prefix: Prefix): { dst?: Buffer } {
+export function destination(prefix: Prefix): { dst?: Buffer } {
   return prefix.prefixLength === 0 ? {} : { dst: bytesOf(prefix.address) }
 }
 
-function familyNumber(family: 4 | 6): number {
+export function familyNumber(family: 4 | 6): number {
   return family === 4 ? AF_INET : AF_INET6
 }
 
-function bytesOf(address: Address): Buffer {
+export function bytesOf(address: Address): Buffer {
   return Buffer.from(addressToBytes(address))
 }
 
-function payload(header: Uint8Array, attributes: StreamData): StreamData {
+export function payload(header: Uint8Array, attributes: StreamData): StreamData {
   return out => {
     out.emit(header)
     out.emit(attributes)
   }
 }
 
-function flatten(parts: readonly StreamData[]): Buffer {
+export function flatten(parts: readonly StreamData[]): Buffer {
   const stream = new AttrStream()
   for (const part of parts) stream.emit(part)
   return Buffer.concat(stream.bufs)

@@ -7,6 +7,25 @@
 export const ROUTE_PROTOCOL = 117
 
 /**
+ * Route protocol number of the routes to other nodes' pods. Not that of the pods' routes: what reconciles those (ipamd) and
+ * what reconciles these (the agent) delete what is theirs and unwanted, and must not take each other's for it.
+ */
+export const NODE_ROUTE_PROTOCOL = 118
+
+/**
+ * Metric of the routes to other nodes' pods. The kernel tells routes to one prefix apart by their metric: with one that
+ * nobody else uses, changing ours never overwrites another's. Above the kernel's own (1024 for IPv6), so that a route which an
+ * operator sets on purpose wins.
+ */
+export const NODE_ROUTE_METRIC = 1180
+
+/**
+ * The node's VXLAN device. Not `tul…`: those are pods, and our nftables rules drop what pods must not send. It is in
+ * LINK_GROUP, as everything that we make.
+ */
+export const OVERLAY_IF_NAME = 'vx-tulle'
+
+/**
  * Metric of the routes that refuse packets to a block: the last of all. A bridge that holds the block's gateway has a route of
  * its own to the same prefix, and that one has to win.
  */
