@@ -1,5 +1,6 @@
 import { basename, dirname, join } from 'node:path'
 import { setFlagsFromString, startupSnapshot } from 'node:v8'
+import { main as agent } from '../agent/main.ts'
 import { main as tullectl } from '../ctl/main.ts'
 import { main as ipamd } from '../ipamd/main.ts'
 import { CniError, ErrorCode, renderCniError } from '../lib/cni/errors.ts'
@@ -18,6 +19,7 @@ const PROGRAMS: ReadonlyMap<string, Program> = new Map([
   ['tulle', { main: tulle, isCni: true }],
   ['tulle-node', { main: tulle, isCni: true }],
   ['tulle-ipam', { main: tulleIpam, isCni: true }],
+  ['tulle-agent', { main: agent, isCni: false }],
   ['ipamd', { main: ipamd, isCni: false }],
   ['tullectl', { main: tullectl, isCni: false }],
 ])

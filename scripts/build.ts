@@ -8,7 +8,7 @@ import { copyLibraries } from './sea/libraries.ts'
 import { typecheck } from './typecheck.ts'
 
 /** The names under which the executable is known; bin/main.ts decides by them. */
-const NAMES = ['tulle', 'tulle-ipam', 'ipamd', 'tullectl'] as const
+const NAMES = ['tulle', 'tulle-ipam', 'ipamd', 'tulle-agent', 'tullectl'] as const
 
 /**
  * Builds `dist/bin` and type checks everything. What did not change is not built again.

@@ -1,0 +1,192 @@
+import { exchange } from '../lib/os/http-over-unix.ts'
+import { IpamClient } from '../lib/os/ipam-client.ts'
+import { PATHS } from '../lib/ipam/protocol.ts'
+import { formatPrefix, type Prefix } from '../lib/net/prefix.ts'
+import { KubeClient } from '../lib/kube/kube-client.ts'
+import { Mirror, type Contact } from '../lib/kube/mirror.ts'
+import type { ServerAccess } from '../lib/kube/server-access.ts'
+import type { Log } from '../lib/log/json-log.ts'
+import { Counter } from '../lib/metrics/instruments.ts'
+import type { NodeKernel } from '../lib/plan/node-kernel.ts'
+import { Deadline } from '../lib/time/deadline.ts'
+import type { AgentConfig } from './config.ts'
+import { isSameNode, type ClusterNode } from './desired/cluster.ts'
+import { parseNode } from './desired/parse-node.ts'
+import { HandOver } from './hand-over.ts'
+import { serveHttp } from './http-server.ts'
+import { LevelLoop } from './level-loop.ts'
+import { writeConditions, type NodeCondition } from './node-conditions.ts'
+import { pagesOf } from './pages.ts'
+import { Routing } from './routing.ts'
+import { AgentState } from './state.ts'
+
+/** The routes are looked at this often without any reason to. */
+const ROUTING_EVERY_MS = 30_000
+const HAND_OVER_EVERY_MS = 30_000
+const CONDITIONS_EVERY_MS = 300_000
+const IPAMD_METRICS_TIMEOUT_MS = 3_000
+
+/** What the agent has of the outside. */
+export interface AgentEdges {
+  readonly access: ServerAccess
+  readonly kernel: NodeKernel
+  readonly log: Log
+  readonly nowUnixMs: () => number
+}
+
+/** An agent that runs. */
+export interface Agent {
+  readonly httpPort: number
+  /** Stops all loops; what was made in the kernel stays. */
+  close(): Promise<void>
+}
+
+/**
+ * Starts the agent: mirrors the cluster's nodes, keeps the routes, tells ipamd, writes the node's conditions, answers HTTP.
+ *
+ * @throws {Error} when the port cannot be had. Everything else that is not there yet is waited for.
+ */
+export async function startAgent(
+  config: AgentConfig & { readonly nodeName: string },
+  edges: AgentEdges,
+): Promise<Agent> {
+  const { log, nowUnixMs, kernel } = edges
+  const { nodeName } = config
+  const state = new AgentState()
+  const client = new KubeClient(edges.access)
+  const ipam = new IpamClient(config.ipamdSocketPath)
+  const counters = newCounters()
+
+  const mirror = new Mirror<ClusterNode>({
+    client,
+    path: '/api/v1/nodes',
+    parse: parseNode,
+    isSame: isSameNode,
+    onChange: () => routingLoop.poke(),
+    onContact: contact => {
+      tellContact(contact, state, log)
+      state.hear(contact, nowUnixMs())
+      counters.contacts.add({ result: contact.kind })
+    },
+  })
+  const routing = new Routing({
+    kernel,
+    nodeName,
+    settings: config.routing,
+    cluster: () => mirror.snapshot,
+    log,
+    onReport: report => {
+      const isNew = podCidrText(state.routing?.podCidrs) !== podCidrText(report.podCidrs)
+      const before = state.missing.join()
+      state.routing = report
+      counters.passes.add()
+      counters.changes.add({}, report.changes)
+      if (isNew) handOverLoop.poke()
+      if (state.missing.join() !== before) conditionsLoop.poke()
+    },
+  })
+  const handOver = new HandOver({
+    send: (podCidrs, by) => ipam.handOverPodCidrs({ podCidrs }, by),
+    podCidrs: () => state.routing?.podCidrs,
+    log,
+    onReport: report => {
+      const before = state.missing.join()
+      state.handOver = report
+      if (state.missing.join() !== before) conditionsLoop.poke()
+    },
+  })
+
+  const onError = (what: string) => (error: unknown) => log.error(`${what} failed`, { error })
+  const routingLoop = new LevelLoop({
+    pass: () => routing.pass(),
+    everyMs: ROUTING_EVERY_MS,
+    restFactor: 2,
+    onError: onError('looking at the routes'),
+  })
+  const handOverLoop = new LevelLoop({
+    pass: () => handOver.pass(),
+    everyMs: HAND_OVER_EVERY_MS,
+    restFactor: 1,
+    onError: onError('handing over the pod CIDRs'),
+  })
+  const conditionsLoop = new LevelLoop({
+    pass: async () => {
+      if (state.routing === undefined) return true
+      await writeConditions(client, nodeName, conditionsOf(state))
+      return true
+    },
+    everyMs: CONDITIONS_EVERY_MS,
+    restFactor: 1,
+    onError: onError('writing the conditions of the node'),
+  })
+
+  const pages = pagesOf({
+    state,
+    nowUnixMs,
+    ipamdMetrics: () => ipamdMetrics(config.ipamdSocketPath),
+    counters: () => Object.values(counters).map(counter => counter.read()),
+  })
+  const server = await serveHttp({ ...config.listen, pages })
+  const stop = new AbortController()
+  const running = [mirror, routingLoop, handOverLoop, conditionsLoop].map(loop => loop.run(stop.signal))
+  return {
+    httpPort: server.port,
+    async close() {
+      stop.abort()
+      await server.close()
+      client[Symbol.dispose]()
+      await Promise.all(running)
+      kernel[Symbol.dispose]()
+    },
+  }
+}
+
+function newCounters(): Readonly<Record<'contacts' | 'passes' | 'changes', Counter>> {
+  return {
+    contacts: new Counter({
+      name: 'tulle_agent_api_contacts_total',
+      help: 'Lists and watches of the API server that began, and those that failed.',
+    }),
+    passes: new Counter({ name: 'tulle_agent_passes_total', help: 'Looks at the routes.' }),
+    changes: new Counter({ name: 'tulle_agent_changes_total', help: 'Changes of routes, neighbours and links.' }),
+  }
+}
+
+function podCidrText(podCidrs: readonly Prefix[] | undefined): string {
+  return (podCidrs ?? []).map(formatPrefix).join()
+}
+
+/** Says when the server goes away and when it is back; a watch that ends in order is no news. */
+function tellContact(contact: Contact, state: AgentState, log: Log): void {
+  const wasAway = state.contact?.kind === 'failed'
+  if (contact.kind === 'skipped') log.warn('a node that cannot be read is left out', { error: contact.error })
+  else if (contact.kind === 'failed') {
+    const { error, failures, nextInMs } = contact
+    log.warn('the API server does not answer', { error, failures, nextInMs })
+  } else if (wasAway || state.contact === undefined) log.info('the API server answers', { ...contact })
+}
+
+/** What the cluster is told about this node. */
+function conditionsOf({ missing }: AgentState): readonly NodeCondition[] {
+  return [
+    missing.length === 0
+      ? {
+          type: 'NetworkUnavailable',
+          status: 'False',
+          reason: 'TulleIsReady',
+          message: 'routes are programmed and ipamd has the pod CIDRs',
+        }
+      : { type: 'NetworkUnavailable', status: 'True', reason: 'TulleIsNotReady', message: missing.join('; ') },
+  ]
+}
+
+async function ipamdMetrics(socketPath: string): Promise<string | undefined> {
+  try {
+    const by = Deadline.in(IPAMD_METRICS_TIMEOUT_MS)
+    const { status, body } = await exchange(socketPath, { method: 'GET', path: PATHS.metrics }, by)
+    return status === 200 ? body : undefined
+  } catch {
+    // It is away: the gauge tulle_agent_ipamd_up says so.
+    return undefined
+  }
+}

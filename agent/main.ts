@@ -1,0 +1,121 @@
+import { readFileSync } from 'node:fs'
+import { isErrnoException } from '../lib/os/durable-file.ts'
+import { openLinuxNodeKernel } from '../lib/kernel/linux-node-kernel.ts'
+import { inClusterAccess, kubeconfigAccess, parseServer, type ServerAccess } from '../lib/kube/server-access.ts'
+import { jsonLog, type Log } from '../lib/log/json-log.ts'
+import { loadAddon } from '../native/addon.ts'
+import packageJson from '../package.json' with { type: 'json' }
+import { startAgent, type Agent } from './agent.ts'
+import { DEFAULT_CONFIG_PATH, parseCommandLine, USAGE, type Options } from './command-line.ts'
+import { DEFAULT_CONFIG, parseConfig, type AgentConfig, type KubeSource } from './config.ts'
+
+/**
+ * Runs tulle-agent: resolves when it runs, or when it has failed. After SIGTERM or SIGINT the process ends by itself. Exit codes:
+ * 0, 1 when the configuration is refused or the start fails, 2 for wrong arguments.
+ */
+export async function main({ addonPath }: { readonly addonPath: string }): Promise<void> {
+  const line = parseCommandLine(process.argv.slice(2))
+  switch (line.do) {
+    case 'help':
+      process.stdout.write(USAGE)
+      return
+    case 'version':
+      process.stdout.write(`tulle-agent ${packageJson.version}\n`)
+      return
+    case 'refuse':
+      process.stderr.write(`tulle-agent: ${line.reason}\n${USAGE}`)
+      process.exitCode = 2
+      return
+    case 'run':
+      return run(line.options, addonPath)
+  }
+}
+
+async function run(options: Options, addonPath: string): Promise<void> {
+  const log = jsonLog(text => process.stderr.write(text))
+  // When the reader of the log goes away there is nowhere to say so, and routes matter more than lines about them.
+  process.stderr.on('error', () => {})
+  try {
+    const config = readConfig(options)
+    const nodeName = config.nodeName ?? process.env['NODE_NAME']
+    if (nodeName === undefined || nodeName === '') {
+      throw new Error('the name of this node is not known: want --node, node in the configuration, or NODE_NAME')
+    }
+    const agent = await startAgent(
+      { ...config, nodeName },
+      {
+        access: accessOf(config.kube),
+        kernel: openLinuxNodeKernel(loadAddon(addonPath)),
+        log,
+        nowUnixMs: Date.now,
+      },
+    )
+    stopOnSignal(agent, log)
+    log.info('started', { node: nodeName, mode: config.routing.mode, port: agent.httpPort, pid: process.pid })
+  } catch (failure) {
+    process.stderr.write(`tulle-agent: ${(failure as Error).message}\n`)
+    process.exitCode = 1
+  }
+}
+
+/** The command line goes before the file. The file may be missing where nobody named it. */
+function readConfig({ configPath, node, server, kubeconfig }: Options): AgentConfig {
+  const config = readConfigFile(configPath)
+  return {
+    ...config,
+    ...(node === undefined ? {} : { nodeName: node }),
+    ...(server === undefined ? {} : { kube: { from: 'server', server } as const }),
+    ...(kubeconfig === undefined ? {} : { kube: { from: 'kubeconfig', path: kubeconfig } as const }),
+  }
+}
+
+function readConfigFile(configPath: string | undefined): AgentConfig {
+  const path = configPath ?? DEFAULT_CONFIG_PATH
+  let text
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (failure) {
+    if (configPath === undefined && isErrnoException(failure) && failure.code === 'ENOENT') return DEFAULT_CONFIG
+    throw failure
+  }
+  try {
+    return parseConfig(text)
+  } catch (failure) {
+    throw new Error(`${path}: ${(failure as Error).message}`, { cause: failure })
+  }
+}
+
+function accessOf(source: KubeSource): ServerAccess {
+  switch (source.from) {
+    case 'pod':
+      return inClusterAccess(process.env)
+    case 'kubeconfig':
+      return kubeconfigAccess(readFileSync(source.path, 'utf8'))
+    case 'server': {
+      const { server, caFile, tokenFile } = source
+      return {
+        url: parseServer(server),
+        ...(caFile === undefined ? {} : { ca: readFileSync(caFile, 'utf8') }),
+        ...(tokenFile === undefined ? {} : { token: () => readFileSync(tokenFile, 'utf8').trim() }),
+      }
+    }
+  }
+}
+
+function stopOnSignal(agent: Agent, log: Log): void {
+  let stopping = false
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, stop)
+
+  function stop(signal: NodeJS.Signals): void {
+    if (stopping) return
+    stopping = true
+    log.info('stopping', { signal })
+    agent.close().then(
+      () => log.info('stopped'),
+      (failure: unknown) => {
+        log.error('stopping failed', { error: failure })
+        process.exitCode = 1
+      },
+    )
+  }
+}
