@@ -26,6 +26,7 @@ const WANTED: Readonly<Record<string, string>> = {
   'dual-stack.conflist':
     'transparent, mtu 1450, via host 169.254.20.10 fd00:10:96::a, ipamd /run/tulle/ipamd.sock pool dual-stack',
   'host-local.conflist': 'transparent, delegated host-local',
+  'bridge.conflist': 'bridge cni0, ipamd /run/tulle/ipamd.sock',
   'reference-bridge.conflist': '',
 }
 
@@ -97,8 +98,8 @@ function asRuntimesSendIt({ name }: NetworkList, plugin: object, cniVersion: str
   return parseNetworkConfiguration(JSON.stringify({ ...plugin, name, cniVersion }))
 }
 
-function describe({ mode, mtuBytes, ipsToRouteViaHost, ipam }: TulleConfiguration): string {
-  const parts: string[] = [mode]
+function describe({ mode, bridge, mtuBytes, ipsToRouteViaHost, ipam }: TulleConfiguration): string {
+  const parts: string[] = [bridge === undefined ? mode : `${mode} ${bridge.bridge}`]
   if (mtuBytes !== undefined) parts.push(`mtu ${mtuBytes}`)
   if (ipsToRouteViaHost.length > 0) parts.push(`via host ${ipsToRouteViaHost.map(formatAddress).join(' ')}`)
   if (ipam.kind === 'delegated') parts.push(`delegated ${ipam.type}`)

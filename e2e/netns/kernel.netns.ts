@@ -1,7 +1,8 @@
 import './harness/isolated.ts'
 import { resolve } from 'node:path'
 import t from 'tap'
-import { kernelContract, type SomebodyElse } from '../../lib/kernel/kernel-contract.ts'
+import { bridgeContract } from '../../lib/kernel/bridge-contract.ts'
+import { kernelContract, type ContractSubject, type SomebodyElse } from '../../lib/kernel/kernel-contract.ts'
 import { openLinuxKernel } from '../../lib/kernel/linux-kernel.ts'
 import { NODE_RULESET } from '../../lib/plan/ruleset.ts'
 import { Deadline } from '../../lib/time/deadline.ts'
@@ -16,7 +17,7 @@ const node = Netns.own()
 const nodeAtStart = await nodeSettings()
 
 for (const exchange of ['sync', 'async'] as const) {
-  kernelContract(`linux (${exchange})`, async () => {
+  const openLinux = async (): Promise<ContractSubject> => {
     const pod = await Netns.create('pod')
     const kernel = openLinuxKernel(addon, { podNetnsPath: pod.path, exchange })
     const withoutPod = openLinuxKernel(addon, { exchange })
@@ -31,7 +32,9 @@ for (const exchange of ['sync', 'async'] as const) {
         await cleanNode()
       },
     }
-  })
+  }
+  kernelContract(`linux (${exchange})`, openLinux)
+  bridgeContract(`linux (${exchange})`, openLinux)
 }
 
 const somebodyElse: SomebodyElse = {
@@ -52,15 +55,16 @@ const somebodyElse: SomebodyElse = {
 /** Puts the node back to how it was: it is one network namespace, that of this process, for all scenarios. */
 async function cleanNode(): Promise<void> {
   // One end takes the other with it: the second is then not there any more.
-  for (const name of await veths()) await node.execute(['ip', 'link', 'delete', name])
+  for (const name of [...(await linksOf('veth')), ...(await linksOf('bridge'))])
+    await node.execute(['ip', 'link', 'delete', name])
   // Fails where there never was a route: there is no table then.
   for (const family of ['-4', '-6']) await node.execute(['ip', family, 'route', 'flush', 'proto', '117'])
   await node.run(['nft', 'flush', 'ruleset'])
   if ((await nodeSettings()) !== nodeAtStart) throw new Error('a scenario has changed a setting of the node')
 }
 
-async function veths(): Promise<readonly string[]> {
-  const lines = await node.run(['ip', '-brief', 'link', 'show', 'type', 'veth'])
+async function linksOf(kind: 'veth' | 'bridge'): Promise<readonly string[]> {
+  const lines = await node.run(['ip', '-brief', 'link', 'show', 'type', kind])
   return [...lines.matchAll(/^[^\s@]+/gm)].map(match => match[0])
 }
 

@@ -1,3 +1,4 @@
+import { askedMac } from '../cni/asked-mac.ts'
 import { CniError, ErrorCode } from '../cni/errors.ts'
 import { resolverSettings } from '../cni/tulle-configuration.ts'
 import type { Result } from '../cni/result.ts'
@@ -7,14 +8,15 @@ import { hostIfNameOf, macOf } from '../plan/link-names.ts'
 import type { Kernel } from '../plan/kernel.ts'
 import { gatewayOf, planAttach, type AttachInput } from '../plan/plan-attach.ts'
 import type { Deadline } from '../time/deadline.ts'
-import { addressSource, type Granted } from './address-source.ts'
+import { addToBridge, type Wiring } from './add-to-bridge.ts'
+import { addressSource } from './address-source.ts'
 import { applyOrUndo } from './apply.ts'
 import type { AttachmentCall } from './call.ts'
 import type { Edges } from './edges.ts'
 import { detach } from './del.ts'
 import { leaseWish, type LeaseWish } from './lease-wish.ts'
 import { clearLeftovers } from './leftovers.ts'
-import { deriveMtuBytes, IPV6_MIN_MTU_BYTES, observeNode, prepareNode } from './node.ts'
+import { chooseMtuBytes, IPV6_MIN_MTU_BYTES, observeNode, prepareNode } from './node.ts'
 import { attachResult } from './attach-result.ts'
 import { messageOf } from './message.ts'
 
@@ -31,6 +33,7 @@ export async function add(call: AttachmentCall, edges: Edges, by: Deadline): Pro
   // Read before anything is made: what fails here changes nothing (invariant 8).
   const wish = wishOf(call)
   const ownDns = resolverSettings(call.network)
+  const podMac = askedMac(call.network, call.invocation.args) ?? macOf(call.attachment, 'pod')
   const { attachment } = call
   const netnsPath = requireNetns(call)
   using kernel = edges.openKernel(netnsPath)
@@ -44,9 +47,12 @@ export async function add(call: AttachmentCall, edges: Edges, by: Deadline): Pro
   const source = addressSource(call, edges)
   try {
     const granted = await source.allocate({ ...call, wish }, by)
-    const input = await attachInput(call, kernel, { granted, edges, by })
+    const wiring: Wiring = { granted, podMac, edges, by }
+    const context = { network: call.network, netnsPath, dns: granted.dns, ownDns }
+    if (call.own.bridge !== undefined) return await addToBridge(call, call.own.bridge, { kernel, ...wiring, context })
+    const input = await attachInput(call, kernel, wiring)
     await applyOrUndo(kernel, planAttach(input), by)
-    return attachResult(input, { network: call.network, netnsPath, dns: granted.dns, ownDns })
+    return attachResult(input, context)
   } catch (failure) {
     const grace = by.extended(RELEASE_GRACE_MS)
     await orLog(edges, async () => {
@@ -71,25 +77,18 @@ function wishOf({ network, own, invocation }: AttachmentCall): LeaseWish {
 }
 
 async function attachInput(call: AttachmentCall, kernel: Kernel, more: Wiring): Promise<AttachInput> {
-  const { granted, edges, by } = more
+  const { granted, podMac, edges, by } = more
   const { attachment, own } = call
   const facts = observeNode(kernel)
   const families = granted.addresses.map(address => address.family)
   await prepareNode(kernel, { families, facts, log: line => edges.log(line), by })
-  const mtuBytes = own.mtuBytes ?? (await deriveMtuBytes(kernel, by))
-  if (families.includes(6) && mtuBytes < IPV6_MIN_MTU_BYTES) {
-    const source = own.mtuBytes === undefined ? " (of the node's uplink)" : ''
-    throw new CniError(
-      ErrorCode.invalidConfig,
-      `mtu ${mtuBytes}${source} is too small for IPv6: want at least ${IPV6_MIN_MTU_BYTES}`,
-    )
-  }
+  const mtuBytes = await chooseMtuBytes(kernel, { asked: own.mtuBytes, families, by })
   return {
     attachment,
     hostIfName: hostIfNameOf(attachment),
     hostMac: macOf(attachment, 'host'),
     podIfName: parseIfName(attachment.ifName),
-    podMac: macOf(attachment, 'pod'),
+    podMac,
     mtuBytes,
     addresses: granted.addresses,
     ...(granted.destinations === undefined ? {} : { destinations: granted.destinations }),
@@ -100,12 +99,6 @@ async function attachInput(call: AttachmentCall, kernel: Kernel, more: Wiring): 
     hostDisablesIpv6: facts.disablesIpv6,
     podDisablesIpv6: facts.podDisablesIpv6,
   }
-}
-
-interface Wiring {
-  readonly granted: Granted
-  readonly edges: Edges
-  readonly by: Deadline
 }
 
 /** A second failure is logged: the one that the runtime has to see is the first. */

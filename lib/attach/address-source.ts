@@ -1,5 +1,6 @@
 import type { Address } from '../net/address.ts'
 import type { Prefix } from '../net/prefix.ts'
+import type { OnLinkAddress, PodRoute } from '../plan/plan-bridge.ts'
 import type { ValidAttachment } from '../cni/configuration.ts'
 import type { Dns } from '../cni/result.ts'
 import type { AttachmentCall, Call } from './call.ts'
@@ -15,6 +16,10 @@ export interface Granted {
   readonly addresses: readonly Address[]
   /** What is to be routed through the host; undefined means everything. */
   readonly destinations?: readonly Prefix[]
+  /** The same addresses as those of a shared link, in the same order: for a pod that is on one. */
+  readonly onLink: readonly OnLinkAddress[]
+  /** What the IPAM plugin has to say of routes on a shared link. */
+  readonly routes: readonly PodRoute[]
   readonly dns: Dns
 }
 

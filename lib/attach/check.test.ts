@@ -5,6 +5,7 @@ import { parseMac } from '../net/mac.ts'
 import { equalPrefixes, formatPrefix, parseAddressWithLength, parsePrefix } from '../net/prefix.ts'
 import type { FakeLink, FakeNetns, FakeRoute } from '../kernel/fake-netns.ts'
 import { hostIfNameOf } from '../plan/link-names.ts'
+import type { ObservedPort } from '../plan/observed.ts'
 import { placeOf, type Operation } from '../plan/operation.ts'
 import { renderOperation } from '../plan/render.ts'
 import { FakeNode, operationsIn, POD_PATH, type FakeOutcome } from './fake-edges.ts'
@@ -73,6 +74,31 @@ function mutationsOf(operation: Operation, node: FakeNode): readonly Mutation[] 
         { what: 'the group is another', happen: () => (host.group = 0), says: `${HOST_IF_NAME} is in group 0` },
       ]
     }
+    case 'add-bridge': {
+      const says = `link ${operation.link} is missing`
+      return [{ what: 'it is deleted', happen: () => void netns.deleteLink(linkIn(netns, operation.link)), says }]
+    }
+    case 'add-bridge-port': {
+      const link = linkIn(netns, operation.link)
+      const says = `${operation.link} is no port of a bridge`
+      const other = () => netns.setPort(link, { bridgeIndex: 99 })
+      return [
+        { what: 'it is none any more', happen: () => delete link.port, says },
+        { what: 'it is one of another', happen: () => void other(), says: `${operation.link} is a port of another` },
+      ]
+    }
+    case 'add-forwarding': {
+      const says = `${operation.link} takes no frames from ${operation.mac}`
+      return [{ what: 'it is gone', happen: () => delete linkIn(netns, operation.link).allowedMacs, says }]
+    }
+    case 'set-bridge-port': {
+      const set = (change: Partial<ObservedPort>) => () => void netns.setPort(linkIn(netns, operation.link), change)
+      return [
+        { what: 'no hairpin', happen: set({ isHairpin: false }), says: `${operation.link} does not send frames back` },
+        { what: 'not isolated', happen: set({ isIsolated: false }), says: `${operation.link} is not isolated` },
+        { what: 'not locked', happen: set({ isLocked: false }), says: `${operation.link} takes frames from any` },
+      ]
+    }
     case 'set-link': {
       const link = linkIn(netns, operation.link)
       const down = { what: 'it is down', happen: () => (link.isUp = false), says: `${operation.link} is down` }
@@ -81,7 +107,16 @@ function mutationsOf(operation: Operation, node: FakeNode): readonly Mutation[] 
         happen: () => (link.alias = 'x'),
         says: `${operation.link} has the alias 'x'`,
       }
-      return [...(operation.up ? [down] : []), ...(operation.alias === undefined ? [] : [alias])]
+      const promiscuous = {
+        what: 'it is not promiscuous',
+        happen: () => delete link.isPromiscuous,
+        says: `${operation.link} is not promiscuous`,
+      }
+      return [
+        ...(operation.up ? [down] : []),
+        ...(operation.alias === undefined ? [] : [alias]),
+        ...(operation.promiscuous ? [promiscuous] : []),
+      ]
     }
     case 'disable-link-local': {
       const link = linkIn(netns, operation.link)
@@ -92,7 +127,7 @@ function mutationsOf(operation: Operation, node: FakeNode): readonly Mutation[] 
       return [
         {
           what: 'it has another value',
-          happen: () => void node.host.sysctls.set(operation.key, operation.value === '0' ? '1' : '0'),
+          happen: () => void netns.sysctls.set(operation.key, operation.value === '0' ? '1' : '0'),
           says: `${operation.key} is ${operation.value === '0' ? '1' : '0'}`,
         },
       ]
@@ -170,18 +205,24 @@ t.test('check() finds nothing right after ADD, in every version that has it, wit
   }
 })
 
-const CONFIG = { ipsToRouteViaHost: ['169.254.20.10'] }
-for (const [index, operation] of (await attach(CONFIG)).operations.entries()) {
-  t.test(`check() names what no longer is as ADD made it (K2, K3): ${renderOperation(operation)}`, async t => {
-    const mutations = mutationsOf(operation, (await attach(CONFIG)).node).map(({ what }) => what)
+const VIA_HOST = { ipsToRouteViaHost: ['169.254.20.10'] }
+const LOCKED = { hairpinMode: true, macspoofchk: true, portIsolation: true }
+const CONFIGS = [
+  { name: 'transparent', config: VIA_HOST },
+  { name: 'on a bridge', config: { ...VIA_HOST, ...LOCKED, mode: 'bridge', isDefaultGateway: true } },
+  { name: 'on a promiscuous bridge', config: { mode: 'bridge', promiscMode: true } },
+]
+for (const { name, config, index, operation } of await eachOperation()) {
+  t.test(`check() names what no longer is as ADD made it (K2, K3), ${name}: ${renderOperation(operation)}`, async t => {
+    const mutations = mutationsOf(operation, (await attach(config)).node).map(({ what }) => what)
     // The alias of an unfinished ADD is replaced at the end; the state that was set with it is not.
     t.ok(mutations.length > 0, 'there is a mutation for it')
     for (const [which, what] of mutations.entries()) {
-      const attached = await attach(CONFIG)
+      const attached = await attach(config)
       const same = attached.operations[index]
       const mutation = same && mutationsOf(same, attached.node)[which]
       mutation?.happen()
-      const { exitCode, json } = await checkOf(attached, CONFIG)
+      const { exitCode, json } = await checkOf(attached, config)
       t.match([exitCode, json], [1, { code: 106 }], what)
       const details = textOf(json, 'details')
       t.ok(mutation && details.includes(mutation.says), `${what}: ${details} has ${mutation?.says}`)
@@ -191,6 +232,16 @@ for (const [index, operation] of (await attach(CONFIG)).operations.entries()) {
       )
     }
   })
+}
+
+/** Every operation of an ADD with each configuration, numbered. */
+async function eachOperation() {
+  const all = []
+  for (const { name, config } of CONFIGS) {
+    const { operations } = await attach(config)
+    all.push(...operations.map((operation, index) => ({ name, config, index, operation })))
+  }
+  return all
 }
 
 t.test('check() reports everything that is wrong, the first in the message and all in the details', async t => {

@@ -1,20 +1,23 @@
 import { CniError, ErrorCode } from '../cni/errors.ts'
-import type { Result, ResultInterface, ResultIp } from '../cni/result.ts'
+import type { Result, ResultIp } from '../cni/result.ts'
 import { equalAddresses } from '../net/address.ts'
 import { parseIfName } from '../net/if-name.ts'
-import { parseMac, type Mac } from '../net/mac.ts'
 import { diffPlan, renderProblem } from '../plan/diff.ts'
 import type { Kernel } from '../plan/kernel.ts'
 import { hostIfNameOf, macOf } from '../plan/link-names.ts'
-import { settingKey, type ObservedState } from '../plan/observed.ts'
+import type { ObservedState } from '../plan/observed.ts'
 import type { Plan } from '../plan/operation.ts'
 import { gatewayOf, planAttach, type AttachInput } from '../plan/plan-attach.ts'
 import type { Deadline } from '../time/deadline.ts'
 import { requireNetns } from './add.ts'
 import { addressSource } from './address-source.ts'
 import type { AttachmentCall } from './call.ts'
+import { expectationOnBridge } from './check-on-bridge.ts'
 import type { Edges } from './edges.ts'
+import { resultMac, type Expectation, type Known, type Made } from './expectation.ts'
+import { mtusOf } from './made-mtus.ts'
 import { checkNode, IPV6_MIN_MTU_BYTES, observeNode } from './node.ts'
+import { observeSettings } from './observe-plan.ts'
 
 const LOOPBACK = parseIfName('lo')
 
@@ -33,24 +36,17 @@ export async function check(call: AttachmentCall, edges: Edges, by: Deadline): P
     throw new CniError(ErrorCode.invalidConfig, 'prevResult missing: CHECK needs the result of ADD')
   using kernel = edges.openKernel(requireNetns(call))
   const made = whatWasMade(call, prevResult)
-  const input = await expectation(call, kernel, { made, prevResult, by })
-  const plan = planAttach(input)
+  const { plan, bridge, addresses, forwarded, alsoWrong } = await expectation(call, kernel, { made, prevResult, by })
   const problems = [
-    ...diffPlan(plan, await observe(kernel, plan, by)).map(renderProblem),
-    ...(await checkNode(kernel, [...new Set(input.addresses.map(({ family }) => family))], by)),
-    ...(await addressSource(call, edges).check(call, input.addresses, by)),
+    ...diffPlan(plan, { ...(await observe(kernel, plan, by)), bridge }).map(renderProblem),
+    ...alsoWrong,
+    ...(await checkNode(kernel, forwarded, by)),
+    ...(await addressSource(call, edges).check(call, addresses, by)),
   ]
   const [first] = problems
   if (first === undefined) return
   const more = problems.length === 1 ? '' : ` (and ${problems.length - 1} more)`
   throw new CniError(ErrorCode.checkFailed, `${first}${more}`, { details: problems.join('\n') })
-}
-
-/** Our two interfaces in the result of ADD. */
-interface Made {
-  readonly host: ResultInterface
-  readonly pod: ResultInterface
-  readonly podIndex: number
 }
 
 function whatWasMade({ attachment }: AttachmentCall, { interfaces }: Result): Made {
@@ -68,14 +64,19 @@ function whatWasMade({ attachment }: AttachmentCall, { interfaces }: Result): Ma
   return { host, pod, podIndex }
 }
 
-async function expectation(call: AttachmentCall, kernel: Kernel, known: Known): Promise<AttachInput> {
+async function expectation(call: AttachmentCall, kernel: Kernel, known: Known): Promise<Expectation> {
+  if (call.own.bridge !== undefined) return await expectationOnBridge(call, call.own.bridge, { kernel, ...known })
+  const input = await transparentInput(call, kernel, known)
+  const forwarded = [...new Set(input.addresses.map(({ family }) => family))]
+  return { plan: planAttach(input), addresses: input.addresses, forwarded, alsoWrong: [] }
+}
+
+async function transparentInput(call: AttachmentCall, kernel: Kernel, known: Known): Promise<AttachInput> {
   const { made, prevResult, by } = known
   const { attachment, own } = call
   const hostIfName = hostIfNameOf(attachment)
   const podIfName = parseIfName(attachment.ifName)
-  // Before 1.1.0 a result does not say the MTU: what cannot be known is taken as found.
-  const hostMtu = made.host.mtuBytes ?? own.mtuBytes ?? (await kernel.observeLink('host', hostIfName, by))?.mtuBytes
-  const podMtu = made.pod.mtuBytes ?? (await kernel.observeLink('pod', podIfName, by))?.mtuBytes
+  const { hostMtu, podMtu } = await mtusOf(kernel, { made, asked: own.mtuBytes, names: { hostIfName, podIfName }, by })
   const facts = observeNode(kernel)
   const ours = prevResult.ips.filter(ip => ip.interfaceIndex === made.podIndex && isOurs(ip))
   // Without an address there would be little to verify, and all of it would be well.
@@ -105,30 +106,14 @@ function isOurs({ address, gateway }: ResultIp): boolean {
   return gateway !== undefined && equalAddresses(gateway, gatewayOf(address.address.family))
 }
 
-interface Known {
-  readonly made: Made
-  readonly prevResult: Result
-  readonly by: Deadline
-}
-
-function resultMac({ mac }: ResultInterface): Mac | undefined {
-  return mac === undefined ? undefined : parseMac(mac)
-}
-
 /** Reads all that `plan` speaks of. */
 async function observe(kernel: Kernel, plan: Plan, by: Deadline): Promise<ObservedState> {
-  const [veth] = plan
-  if (veth?.do !== 'add-veth') throw new Error('a plan to attach begins with a veth pair')
-  const settings = new Map<string, string>()
-  for (const operation of plan) {
-    if (operation.do !== 'set-sysctl') continue
-    const value = kernel.readSysctl(operation.at, operation.key)
-    if (value !== undefined) settings.set(settingKey(operation.at, operation.key), value)
-  }
+  const veth = plan.find(operation => operation.do === 'add-veth')
+  if (veth === undefined) throw new Error('a plan to attach makes a veth pair')
   return {
     host: await kernel.observeInterface('host', veth.hostIfName, by),
     pod: await kernel.observeInterface('pod', veth.podIfName, by),
     podLoopback: await kernel.observeLink('pod', LOOPBACK, by),
-    settings,
+    settings: observeSettings(kernel, plan),
   }
 }

@@ -50,7 +50,7 @@ export function delegateSource(type: string, edges: Edges): AddressSource {
 }
 
 /**
- * What of an IPAM result a routed pod can have: one address a family, and routes through the host alone.
+ * What of an IPAM result a pod can have: one address a family, and routes without attributes.
  *
  * The prefix length and the gateway that an IPAM plugin gives are those of a shared link; a routed pod has no such link.
  */
@@ -68,7 +68,13 @@ function granted(result: Result, type: string): Granted {
     }
   }
   const destinations = result.routes.map(route => route.dst)
-  return { addresses, dns: result.dns, ...(destinations.length === 0 ? {} : { destinations }) }
+  return {
+    addresses,
+    onLink: result.ips.map(({ address, gateway }) => ({ address, ...(gateway === undefined ? {} : { gateway }) })),
+    routes: result.routes.map(({ dst: to, gw: via }) => ({ to, ...(via === undefined ? {} : { via }) })),
+    dns: result.dns,
+    ...(destinations.length === 0 ? {} : { destinations }),
+  }
 }
 
 function unusable(type: string, what: string): CniError {

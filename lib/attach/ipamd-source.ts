@@ -13,7 +13,15 @@ export function ipamdSource({ socketPath, pool }: TulleIpam, edges: Edges): Addr
     async allocate({ attachment, wish }, by) {
       try {
         const lease = await ipam.allocate({ attachment, ...wish, deadlineUnixMs: by.toUnixMs() }, by)
-        return { addresses: lease.addresses.map(({ address }) => address), dns: {} }
+        return {
+          addresses: lease.addresses.map(({ address }) => address),
+          onLink: lease.addresses.map(({ address, block, gateway }) => ({
+            address: { address, prefixLength: block.prefixLength },
+            ...(gateway === undefined ? {} : { gateway }),
+          })),
+          routes: [],
+          dns: {},
+        }
       } catch (failure) {
         wasNeverAsked = failure instanceof IpamUnavailable && failure.wasNeverAsked
         throw failure

@@ -47,6 +47,30 @@ export async function deriveMtuBytes(kernel: Kernel, by: Deadline): Promise<numb
 }
 
 /**
+ * The MTU of both ends: what the configuration asks for, or else that of the node's uplink.
+ *
+ * @throws {CniError} code 7 when it is too small for the addresses that the pod gets.
+ */
+export async function chooseMtuBytes(kernel: Kernel, options: ChooseMtuOptions): Promise<number> {
+  const { asked, families, by } = options
+  const mtuBytes = asked ?? (await deriveMtuBytes(kernel, by))
+  if (!families.includes(6) || mtuBytes >= IPV6_MIN_MTU_BYTES) return mtuBytes
+  const source = asked === undefined ? " (of the node's uplink)" : ''
+  throw new CniError(
+    ErrorCode.invalidConfig,
+    `mtu ${mtuBytes}${source} is too small for IPv6: want at least ${IPV6_MIN_MTU_BYTES}`,
+  )
+}
+
+/** What chooseMtuBytes has to know. */
+export interface ChooseMtuOptions {
+  /** Undefined: the configuration names none. */
+  readonly asked: number | undefined
+  readonly families: readonly Family[]
+  readonly by: Deadline
+}
+
+/**
  * Makes the node ready to route for pods of `families`: forwarding, and the rules against forged source addresses.
  *
  * These belong to the node, not to a pod: ADD makes sure of them and no DEL takes them back. What is changed is logged,

@@ -9,6 +9,8 @@ export interface CniArgs {
   readonly infraContainerId?: string
   /** IP: the address that is asked for, as text. */
   readonly ip?: string
+  /** MAC: the hardware address that is asked for, as text. */
+  readonly mac?: string
 }
 
 const KNOWN_KEYS: ReadonlySet<string> = new Set([
@@ -18,6 +20,7 @@ const KNOWN_KEYS: ReadonlySet<string> = new Set([
   'K8S_POD_NAME',
   'K8S_POD_NAMESPACE',
   'K8S_POD_UID',
+  'MAC',
 ])
 
 /**
@@ -33,9 +36,15 @@ export function parseCniArgs(text: string | undefined, options: { readonly lenie
   if (!options.lenient) refuseBadPairs(pairs)
   const values = new Map(pairs.map(([key = '', value = '']) => [key, value]))
   const ip = values.get('IP')
+  const mac = values.get('MAC')
   const infraContainerId = values.get('K8S_POD_INFRA_CONTAINER_ID')
   const pod = podOf(values)
-  return { ...(pod ? { pod } : {}), ...(infraContainerId ? { infraContainerId } : {}), ...(ip ? { ip } : {}) }
+  return {
+    ...(pod ? { pod } : {}),
+    ...(infraContainerId ? { infraContainerId } : {}),
+    ...(ip ? { ip } : {}),
+    ...(mac ? { mac } : {}),
+  }
 }
 
 function refuseBadPairs(pairs: readonly (readonly string[])[]): void {

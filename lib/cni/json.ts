@@ -65,6 +65,14 @@ export function refusal(section: Section, key: string, wanted: string): CniError
   return new CniError(section.code, `${fault}: want ${wanted}`)
 }
 
+/** The failure that says: this version does not do what this member asks for (checklist C6). */
+export function unsupported(path: string, value: JsonValue, wanted: string): CniError {
+  return new CniError(
+    ErrorCode.unsupportedField,
+    `${path} ${quoteJson(value)} is not supported by this version: ${wanted}`,
+  )
+}
+
 /** The text at `key`, which may be empty. @throws {CniError} when it is something else. */
 export function optionalString(section: Section, key: string): string | undefined {
   const value = member(section, key)

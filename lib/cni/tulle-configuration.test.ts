@@ -39,7 +39,7 @@ t.test('parseTulleConfiguration() leaves the section of another IPAM plugin to t
 })
 
 const refused = [
-  { name: 'the bridge mode', changes: { mode: 'bridge' }, code: 2, want: /^mode "bridge" is not supported/ },
+  { name: 'a mode of others', changes: { mode: 'ipvlan' }, code: 2, want: /^mode "ipvlan" is not supported/ },
   { name: 'masquerading', changes: { ipMasq: true }, code: 2, want: /^ipMasq true is not supported/ },
   { name: 'a mode that is a number', changes: { mode: 5 }, code: 7, want: /^Cannot use mode 5: want a string$/ },
   {
@@ -111,7 +111,6 @@ for (const c of refused) {
 const capabilities = [
   { key: 'portMappings', value: [{ hostPort: 80, containerPort: 80 }] },
   { key: 'bandwidth', value: { ingressRate: 1000 } },
-  { key: 'mac', value: '02:00:00:00:00:01' },
   { key: 'aliases', value: ['web'] },
   { key: 'infinibandGUID', value: 'c2:11' },
   { key: 'deviceID', value: '0000:03:02.0' },

@@ -1,8 +1,9 @@
 import { MAX_STICKY_SECONDS } from '../ipam/protocol.ts'
 import { parseAddress } from '../net/address.ts'
 import { containsAddress, parsePrefix } from '../net/prefix.ts'
+import { asksForBridge, parseBridgeConfiguration } from './bridge-configuration.ts'
 import { parseDnsCapability } from './dns.ts'
-import { CniError, ErrorCode } from './errors.ts'
+import { CniError } from './errors.ts'
 import {
   isEmpty,
   member,
@@ -15,11 +16,13 @@ import {
   quoteJson,
   refusal,
   rootSection,
+  unsupported,
 } from './json.ts'
 import type { Address } from '../net/address.ts'
+import type { BridgeConfiguration } from './bridge-configuration.ts'
 import type { NetworkConfiguration } from './configuration.ts'
 import type { Dns } from './dns.ts'
-import type { JsonValue, Section } from './json.ts'
+import type { Section } from './json.ts'
 
 /** Where ipamd listens when `ipam.socket` does not say otherwise. */
 export const DEFAULT_SOCKET_PATH = '/run/tulle/ipamd.sock'
@@ -41,7 +44,9 @@ const NOT_ON_HOST = ['0.0.0.0/8', '127.0.0.0/8', '224.0.0.0/3', '::/127', 'ff00:
 
 /** Our own part of the plugin configuration object. */
 export interface TulleConfiguration {
-  readonly mode: 'transparent'
+  readonly mode: 'transparent' | 'bridge'
+  /** There in bridge mode, and only there. */
+  readonly bridge?: BridgeConfiguration
   /** Undefined: as the device has that the node's default route uses. */
   readonly mtuBytes?: number
   readonly ipsToRouteViaHost: readonly Address[]
@@ -61,7 +66,7 @@ export interface TulleIpam {
 }
 
 /** Capabilities of CNI CONVENTIONS.md that this version does not offer, whoever leases addresses. */
-const REFUSED_CAPABILITIES = ['aliases', 'bandwidth', 'deviceID', 'infinibandGUID', 'mac', 'portMappings'] as const
+const REFUSED_CAPABILITIES = ['aliases', 'bandwidth', 'deviceID', 'infinibandGUID', 'portMappings'] as const
 
 /** Capabilities that ask for addresses. A delegated IPAM plugin answers for them; ipamd cannot yet. */
 const REFUSED_IPAM_CAPABILITIES = ['ipRanges'] as const
@@ -84,8 +89,10 @@ export function parseTulleConfiguration(
   refuseUnsupportedValues(root)
   refuseCapabilities(net)
   const mtuBytes = parseMtu(root)
+  const bridge = parseMode(root) === 'bridge' ? parseBridgeConfiguration(net) : undefined
   return {
-    mode: 'transparent',
+    mode: bridge === undefined ? 'transparent' : 'bridge',
+    ...(bridge === undefined ? {} : { bridge }),
     ...(mtuBytes === undefined ? {} : { mtuBytes }),
     ipsToRouteViaHost: parseIpsToRouteViaHost(root),
     ipam: parseIpamChoice(net, root),
@@ -104,9 +111,15 @@ export function resolverSettings(net: NetworkConfiguration): Dns {
 }
 
 function refuseUnsupportedValues(root: Section): void {
-  const mode = optionalString(root, 'mode')
-  if (mode !== undefined && mode !== 'transparent') throw unsupported('mode', mode, 'want "transparent"')
   if (optionalBoolean(root, 'ipMasq')) throw unsupported('ipMasq', true, 'want false, or leave it out')
+}
+
+/** Where no mode is named, keys that only the reference plugin `bridge` has say which: its conflists move over by `type`. */
+function parseMode(root: Section): 'transparent' | 'bridge' {
+  const mode = optionalString(root, 'mode')
+  if (mode === undefined) return asksForBridge(root) ? 'bridge' : 'transparent'
+  if (mode === 'transparent' || mode === 'bridge') return mode
+  throw unsupported('mode', mode, 'want "transparent" or "bridge"')
 }
 
 function refuseCapabilities(net: NetworkConfiguration): void {
@@ -187,11 +200,4 @@ function isDelegated(
 /** A plugin that delegates to itself would start itself again and again: no deadline ends that, each run has a new one. */
 function isItself({ type }: NetworkConfiguration, ipamType: string): boolean {
   return ipamType !== OWN_IPAM_TYPE && (ipamType === type || OWN_TYPES.has(ipamType))
-}
-
-function unsupported(path: string, value: JsonValue, wanted: string): CniError {
-  return new CniError(
-    ErrorCode.unsupportedField,
-    `${path} ${quoteJson(value)} is not supported by this version: ${wanted}`,
-  )
 }

@@ -8,11 +8,15 @@ import type { Operation } from '../plan/operation.ts'
 import { Deadline } from '../time/deadline.ts'
 import { FakeKernel, type KernelStep } from './fake-kernel.ts'
 import { FakeNetns } from './fake-netns.ts'
-import { kernelContract, type SomebodyElse } from './kernel-contract.ts'
+import { bridgeContract } from './bridge-contract.ts'
+import { kernelContract, type ContractSubject, type SomebodyElse } from './kernel-contract.ts'
 
 const RTPROT_RA = 9
 
-kernelContract('fake', async () => {
+kernelContract('fake', openFake)
+bridgeContract('fake', openFake)
+
+async function openFake(): Promise<ContractSubject> {
   const host = new FakeNetns()
   const kernel = new FakeKernel({ host, pod: new FakeNetns() })
   const withoutPod = new FakeKernel({ host })
@@ -22,7 +26,7 @@ kernelContract('fake', async () => {
     somebodyElse: somebodyElseOn(host),
     dispose: async () => [kernel, withoutPod].forEach(opened => opened[Symbol.dispose]()),
   }
-})
+}
 
 function somebodyElseOn(host: FakeNetns): SomebodyElse {
   return {

@@ -3,7 +3,7 @@ import type { IfName } from '../net/if-name.ts'
 import { KernelError, type Kernel } from '../plan/kernel.ts'
 import { LINK_GROUP, ROUTE_PROTOCOL } from '../plan/marks.ts'
 import type { ObservedInterface, ObservedLink, OwnRoute } from '../plan/observed.ts'
-import type { AddRoute, AddVeth, DeleteRoute, Operation, Place } from '../plan/operation.ts'
+import type { AddBridge, AddRoute, AddVeth, DeleteRoute, Operation, Place, SetBridgePort } from '../plan/operation.ts'
 import { ruleComment, type Ruleset } from '../plan/ruleset.ts'
 import type { Deadline } from '../time/deadline.ts'
 import { observed, type FakeLink, type FakeNetns, type FakeRoute } from './fake-netns.ts'
@@ -67,6 +67,7 @@ export class FakeKernel implements Kernel {
         addresses: [...addresses],
         routes: netns.routesOf(link),
         neighbours: [...neighbours],
+        ...(link.port?.isLocked ? { allowedMacs: link.allowedMacs ?? [] } : {}),
       }
     })
   }
@@ -145,6 +146,8 @@ export class FakeKernel implements Kernel {
     switch (operation.do) {
       case 'add-veth':
         return this.#addVeth(operation)
+      case 'add-bridge':
+        return this.#addBridge(operation)
       case 'set-sysctl':
         return this.#at(operation.at).setSysctl(operation.key, operation.value)
       case 'add-unreachable':
@@ -157,6 +160,11 @@ export class FakeKernel implements Kernel {
         return link === undefined ? 'ENODEV' : performOn(netns, link, operation)
       }
     }
+  }
+
+  #addBridge({ link: name, mac, mtuBytes }: AddBridge): string | undefined {
+    const added = this.#host.addLink({ name, mac, mtuBytes, kind: 'bridge', group: LINK_GROUP })
+    return typeof added === 'string' ? added : undefined
   }
 
   #addVeth({ hostIfName, hostMac, hostMtuBytes, podIfName, podMac, podMtuBytes }: AddVeth): string | undefined {
@@ -196,7 +204,10 @@ function performUnseen(perform: () => unknown): void {
   }
 }
 
-type OnLink = Exclude<Operation, { do: 'add-veth' | 'set-sysctl' | 'add-unreachable' | 'delete-unreachable' }>
+type OnLink = Exclude<
+  Operation,
+  { do: 'add-veth' | 'add-bridge' | 'set-sysctl' | 'add-unreachable' | 'delete-unreachable' }
+>
 
 function performOn(netns: FakeNetns, link: FakeLink, operation: OnLink): string | undefined {
   switch (operation.do) {
@@ -204,9 +215,16 @@ function performOn(netns: FakeNetns, link: FakeLink, operation: OnLink): string 
       return netns.deleteLink(link)
     case 'set-link': {
       const refusal = operation.alias === undefined ? undefined : netns.setAlias(link, operation.alias)
+      if (refusal === undefined && operation.promiscuous) link.isPromiscuous = true
       if (refusal === undefined && operation.up) netns.setUp(link)
       return refusal
     }
+    case 'add-bridge-port':
+      return netns.addPort(link, netns.link(operation.bridge))
+    case 'add-forwarding':
+      return netns.allowMac(link, operation.mac)
+    case 'set-bridge-port':
+      return netns.setPort(link, portChange(operation))
     case 'disable-link-local':
       return netns.disableLinkLocal(link)
     case 'add-address':
@@ -221,6 +239,14 @@ function performOn(netns: FakeNetns, link: FakeLink, operation: OnLink): string 
       return netns.addRoute(routeOf(operation, link))
     case 'delete-route':
       return netns.deleteRoute(routeOf(operation, link))
+  }
+}
+
+function portChange({ hairpin, isolated, locked }: SetBridgePort) {
+  return {
+    ...(hairpin ? { isHairpin: true } : {}),
+    ...(isolated ? { isIsolated: true } : {}),
+    ...(locked ? { isLocked: true } : {}),
   }
 }
 

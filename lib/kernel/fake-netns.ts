@@ -1,18 +1,18 @@
-import { addressFromBytes, addressToBytes, equalAddresses, parseAddress, type Address } from '../net/address.ts'
+import { equalAddresses, type Address } from '../net/address.ts'
 import { parseIfName, type IfName } from '../net/if-name.ts'
-import { macToBytes, parseMac, type Mac } from '../net/mac.ts'
+import { linkLocalOf } from '../net/link-local.ts'
+import { parseMac, type Mac } from '../net/mac.ts'
 import {
   containsAddress,
   equalPrefixes,
   formatPrefix,
-  hostPrefix,
   parseAddressWithLength,
   parsePrefix,
   prefixOf,
   type AddressWithLength,
   type Prefix,
 } from '../net/prefix.ts'
-import type { ObservedAddress, ObservedLink, ObservedNeighbour, ObservedRoute } from '../plan/observed.ts'
+import type { ObservedAddress, ObservedLink, ObservedNeighbour, ObservedPort, ObservedRoute } from '../plan/observed.ts'
 
 /** Below this MTU the kernel gives a link no IPv6 at all (RFC 8200, section 5). */
 const IPV6_MIN_MTU_BYTES = 1280
@@ -22,8 +22,8 @@ const LOOPBACK_ADDRESSES = ['127.0.0.1/8', '::1/128'].map(parseAddressWithLength
 
 /** What every interface has for itself, by the folder below /proc/sys/net; new ones start with what `default` says. */
 const INTERFACE_SETTINGS = {
-  ipv4: { rp_filter: '0', accept_redirects: '1' },
-  ipv6: { accept_ra: '1', accept_redirects: '1', disable_ipv6: '0' },
+  ipv4: { rp_filter: '0', accept_redirects: '1', arp_notify: '0' },
+  ipv6: { accept_ra: '1', accept_redirects: '1', ndisc_notify: '0', disable_ipv6: '0' },
 } as const
 const NODE_SETTINGS = { 'net/ipv4/ip_forward': '0', 'net/ipv6/conf/all/forwarding': '0' } as const
 
@@ -42,6 +42,10 @@ export interface FakeLink {
   peer?: { readonly netns: FakeNetns; readonly link: FakeLink }
   addresses: ObservedAddress[]
   neighbours: ObservedNeighbour[]
+  isPromiscuous?: boolean
+  port?: ObservedPort
+  /** Of a port of a bridge: the addresses that it was told to take frames from. */
+  allowedMacs?: readonly Mac[]
 }
 
 /** A route of the main table; without a link it refuses packets (unreachable). */
@@ -92,7 +96,7 @@ export class FakeNetns {
   /** @returns The new link, or the errno. */
   addLink(link: NewLink): FakeLink | 'EEXIST' | 'EINVAL' {
     if (this.link(link.name) !== undefined) return 'EEXIST'
-    if (link.kind === 'veth' && (link.mtuBytes < 68 || link.mtuBytes > 65535)) return 'EINVAL'
+    if (link.kind !== undefined && (link.mtuBytes < 68 || link.mtuBytes > 65535)) return 'EINVAL'
     const added: FakeLink = {
       ...link,
       index: ++this.#lastIndex,
@@ -107,10 +111,36 @@ export class FakeNetns {
     return added
   }
 
+  /** Makes `link` a port of `bridge`, which then has the smallest MTU of its ports. */
+  addPort(link: FakeLink, bridge: FakeLink | undefined): string | undefined {
+    if (bridge === undefined) return 'ENODEV'
+    if (bridge.kind !== 'bridge') return 'EOPNOTSUPP'
+    link.port = { bridgeIndex: bridge.index, isHairpin: false, isIsolated: false, isLocked: false }
+    bridge.mtuBytes = Math.min(
+      ...this.links.filter(({ port }) => port?.bridgeIndex === bridge.index).map(({ mtuBytes }) => mtuBytes),
+    )
+    return undefined
+  }
+
+  setPort(link: FakeLink, change: Partial<ObservedPort>): string | undefined {
+    if (link.port === undefined) return 'EOPNOTSUPP'
+    link.port = { ...link.port, ...change }
+    return undefined
+  }
+
+  allowMac(link: FakeLink, mac: Mac): string | undefined {
+    if (link.port === undefined) return 'EOPNOTSUPP'
+    const allowed = link.allowedMacs ?? []
+    if (allowed.includes(mac)) return 'EEXIST'
+    link.allowedMacs = [...allowed, mac]
+    return undefined
+  }
+
   /** Removes a link with all that hangs on it, and its peer. */
   deleteLink(link: FakeLink): string | undefined {
     if (link.name === 'lo') return 'EOPNOTSUPP'
     this.links.splice(this.links.indexOf(link), 1)
+    for (const port of this.links) if (port.port?.bridgeIndex === link.index) delete port.port
     this.routes = this.routes.filter(route => route.link !== link)
     for (const key of this.sysctls.keys()) if (key.split('/')[3] === link.name) this.sysctls.delete(key)
     const { peer } = link
@@ -274,7 +304,12 @@ export class FakeNetns {
   /** A link makes its link-local address once it has a carrier: an end of a veth pair, once the other end is up too. */
   #makeOwnAddresses(link: FakeLink): void {
     if (!link.isUp || link.peer?.link.isUp === false) return
-    const own = link.name === 'lo' ? LOOPBACK_ADDRESSES : link.hasNoLinkLocal ? [] : [linkLocalOf(link.mac)]
+    const own =
+      link.name === 'lo'
+        ? LOOPBACK_ADDRESSES
+        : link.hasNoLinkLocal
+          ? []
+          : [{ address: linkLocalOf(link.mac), prefixLength: 64 }]
     for (const address of own) {
       if (address.address.family === 6 && !this.#runsIpv6(link)) continue
       link.addresses.push({ address, isTentative: link.name !== 'lo' })
@@ -289,7 +324,7 @@ export class FakeNetns {
 
 /** `link` as the kernel reports it. */
 export function observed(link: FakeLink): ObservedLink {
-  const { addresses: _addresses, neighbours: _neighbours, peer, ...rest } = link
+  const { addresses: _addresses, neighbours: _neighbours, allowedMacs: _allowedMacs, peer, ...rest } = link
   return { ...rest, ...(peer === undefined ? {} : { peerIndex: peer.link.index }) }
 }
 
@@ -316,12 +351,4 @@ function metricOrder({ link }: FakeRoute): number {
 function sameVia(held: FakeRoute, asked: FakeRoute): boolean {
   if (asked.via === undefined) return held.via === undefined || asked.to.address.family === 6
   return held.via !== undefined && equalAddresses(held.via, asked.via)
-}
-
-/** The address that a link makes for itself (RFC 4291, appendix A). */
-function linkLocalOf(mac: Mac): AddressWithLength {
-  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = macToBytes(mac)
-  const prefix = addressToBytes(parseAddress('fe80::')).subarray(0, 8)
-  const bytes = Uint8Array.of(...prefix, a ^ 0x02, b, c, 0xff, 0xfe, d, e, f)
-  return { ...hostPrefix(addressFromBytes(bytes)), prefixLength: 64 }
 }

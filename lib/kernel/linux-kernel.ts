@@ -89,10 +89,17 @@ class LinuxKernel implements Kernel {
     if (operation.do === 'add-veth') return [encode.addVeth(operation, this.#podFd())]
     if (operation.do === 'add-unreachable') return [encode.changeUnreachable('add', operation.block)]
     if (operation.do === 'delete-unreachable') return [encode.changeUnreachable('delete', operation.block)]
+    if (operation.do === 'add-bridge') return [encode.addBridge(operation)]
     const index = await this.#indexOf(operation.at, operation.link, by)
     switch (operation.do) {
       case 'delete-link':
         return [encode.deleteLink(index)]
+      case 'add-bridge-port':
+        return [encode.addBridgePort(index, await this.#indexOf('host', operation.bridge, by))]
+      case 'add-forwarding':
+        return [encode.addForwarding(operation, index)]
+      case 'set-bridge-port':
+        return [encode.setBridgePort(operation, index)]
       case 'set-link':
         // Looking at a link makes the kernel act on a change of its carrier at once (Linux 6.8 and newer). The end of a veth
         // pair that comes up first drops what is sent through it until then, which takes milliseconds.
@@ -131,8 +138,10 @@ class LinuxKernel implements Kernel {
       ...(await this.#dump(at, encode.dumpRoutes(4, { oif: link.index }), by)),
       ...(await this.#dump(at, encode.dumpRoutes(6, { oif: link.index }), by)),
     ]
+    const forwarding = link.port?.isLocked ? await this.#dump(at, encode.dumpForwarding(link.index), by) : undefined
     return {
       link,
+      ...(forwarding === undefined ? {} : { allowedMacs: forwarding.map(decode.decodeAllowedMac).filter(isPresent) }),
       // A family that does not know the filter reports the addresses of all links.
       addresses: addresses
         .filter(reply => decode.addressLinkIndex(reply) === link.index)

@@ -5,10 +5,17 @@ import { addressFromBytes, type Address } from '../net/address.ts'
 import type { IfName } from '../net/if-name.ts'
 import { macFromBytes, type Mac } from '../net/mac.ts'
 import { defaultPrefix, prefixOf, type Prefix } from '../net/prefix.ts'
-import type { ObservedAddress, ObservedLink, ObservedNeighbour, ObservedRoute, OwnRoute } from '../plan/observed.ts'
+import type {
+  ObservedAddress,
+  ObservedLink,
+  ObservedNeighbour,
+  ObservedPort,
+  ObservedRoute,
+  OwnRoute,
+} from '../plan/observed.ts'
 import { ROUTE_PROTOCOL } from '../plan/marks.ts'
 import type { NetlinkReply } from './netlink-socket.ts'
-import { AF_INET, AF_INET6 } from './rtnetlink-encode.ts'
+import { AF_BRIDGE, AF_INET, AF_INET6, IFLA_BRPORT } from './rtnetlink-encode.ts'
 
 /*
  * rtnetlink(7) replies as observed state. Attributes are read as a map and only those that we use are decoded: the codecs'
@@ -18,7 +25,17 @@ import { AF_INET, AF_INET6 } from './rtnetlink-encode.ts'
 export type Attributes = ReadonlyMap<number, Buffer>
 
 // Attribute numbers from the kernel's uapi headers: linux/if_link.h, if_addr.h, rtnetlink.h, neighbour.h.
-const IFLA = { address: 1, ifname: 3, mtu: 4, link: 5, linkinfo: 18, ifalias: 20, afSpec: 26, group: 27 } as const
+const IFLA = {
+  address: 1,
+  ifname: 3,
+  mtu: 4,
+  link: 5,
+  master: 10,
+  linkinfo: 18,
+  ifalias: 20,
+  afSpec: 26,
+  group: 27,
+} as const
 const IFLA_INET6_ADDR_GEN_MODE = 8
 const ADDR_GEN_MODE_NONE = 1
 const IFA = { address: 1, local: 2, flags: 8 } as const
@@ -37,6 +54,7 @@ export function decodeLink(reply: NetlinkReply): ObservedLink {
   const info = attributes.get(IFLA.linkinfo)
   const kind = info === undefined ? undefined : ifla.parseInfo(info).kind
   const peer = attributes.get(IFLA.link)
+  const port = portOf(attributes.get(IFLA.master), info)
   return {
     index: header.index ?? 0,
     name: nameOf(attributes.get(IFLA.ifname)),
@@ -48,7 +66,31 @@ export function decodeLink(reply: NetlinkReply): ObservedLink {
     ...(alias === undefined ? {} : { alias }),
     ...(kind === undefined ? {} : { kind }),
     ...(peer === undefined ? {} : { peerIndex: getU32(peer) }),
+    ...(header.flags?.promisc ? { isPromiscuous: true } : {}),
+    ...(port === undefined ? {} : { port }),
   }
+}
+
+/** Undefined for a link that is no port, or one of something else than a bridge. */
+function portOf(master: Buffer | undefined, info: Buffer | undefined): ObservedPort | undefined {
+  if (master === undefined || info === undefined) return undefined
+  const { slaveKind, slaveData } = ifla.parseInfo(info)
+  if (slaveKind !== 'bridge' || slaveData === undefined) return undefined
+  const flags = mapOf(slaveData)
+  const is = (attribute: number): boolean => flags.get(attribute)?.[0] === 1
+  return {
+    bridgeIndex: getU32(master),
+    isHairpin: is(IFLA_BRPORT.mode),
+    isIsolated: is(IFLA_BRPORT.isolated),
+    isLocked: is(IFLA_BRPORT.locked),
+  }
+}
+
+/** The address of a static entry of a forwarding database; undefined for one that was learnt, or is the port's own. */
+export function decodeAllowedMac(reply: NetlinkReply): Mac | undefined {
+  const header = rt.parseNeighbor(head(reply, rt.__LENGTH_Neighbor))
+  if (header.family !== AF_BRIDGE || !header.state?.noarp) return undefined
+  return macOf(attributesOf(reply, rt.__LENGTH_Neighbor).get(NDA.lladdr))
 }
 
 /**

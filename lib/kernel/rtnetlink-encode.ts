@@ -7,11 +7,14 @@ import type { Prefix } from '../net/prefix.ts'
 import { LINK_GROUP, ROUTE_PROTOCOL, UNREACHABLE_METRIC } from '../plan/marks.ts'
 import type {
   AddAddress,
+  AddBridge,
+  AddForwarding,
   AddRoute,
   AddVeth,
   DeleteAddress,
   DeleteNeighbour,
   DeleteRoute,
+  SetBridgePort,
   SetLink,
   SetNeighbour,
 } from '../plan/operation.ts'
@@ -30,9 +33,13 @@ export const NLM_F_CREATE = 0x400
 
 export const AF_INET = 2
 export const AF_INET6 = 10
+/** PF_BRIDGE: forwarding databases of bridges. */
+export const AF_BRIDGE = 7
 /** RTEXT_FILTER_SKIP_STATS: a link without its counters is half the size. */
 export const SKIP_STATS = Buffer.from(new Uint32Array([8]).buffer)
 const IFLA_IFALIAS = 20
+/** Of a port of a bridge (linux/if_link.h). `locked` is of Linux 5.18, which the codec is older than. */
+export const IFLA_BRPORT = { mode: 4, learning: 8, isolated: 33, locked: 39 } as const
 /** IFLA_INET6_ADDR_GEN_MODE and its value IN6_ADDR_GEN_MODE_NONE. */
 const IFLA_INET6_ADDR_GEN_MODE = 8
 const ADDR_GEN_MODE_NONE = 1
@@ -66,7 +73,9 @@ export function deleteLink(index: number): NetlinkRequest {
 }
 
 export function setLink(operation: SetLink, index: number): NetlinkRequest {
-  const state = operation.up ? ({ flags: { up: true }, change: { up: true } } as const) : {}
+  const up = operation.up ? ({ up: true } as const) : {}
+  const bits = { ...up, ...(operation.promiscuous ? ({ promisc: true } as const) : {}) }
+  const state = { flags: bits, change: bits }
   return {
     type: rt.MessageType.NEWLINK,
     flags: 0,
@@ -99,6 +108,55 @@ export function getLink(link: { readonly name: string } | { readonly index: numb
 export function dumpLinks(): NetlinkRequest {
   const attributes = ifla.formatLinkAttrs({ extMask: SKIP_STATS })
   return { type: rt.MessageType.GETLINK, flags: 0, payload: payload(rt.formatLink({}), attributes) }
+}
+
+export function addBridge({ link, mac, mtuBytes }: AddBridge): NetlinkRequest {
+  const attributes = ifla.formatLinkAttrs({
+    ifname: link,
+    address: Buffer.from(macToBytes(mac)),
+    mtu: mtuBytes,
+    group: LINK_GROUP,
+    linkinfo: flatten([ifla.formatInfo({ kind: 'bridge' })]),
+  })
+  return {
+    type: rt.MessageType.NEWLINK,
+    flags: NLM_F_CREATE | NLM_F_EXCL,
+    payload: payload(rt.formatLink({}), attributes),
+  }
+}
+
+export function addBridgePort(index: number, bridgeIndex: number): NetlinkRequest {
+  const attributes = ifla.formatLinkAttrs({ master: bridgeIndex })
+  return { type: rt.MessageType.NEWLINK, flags: 0, payload: payload(rt.formatLink({ index }), attributes) }
+}
+
+export function setBridgePort({ hairpin, isolated, locked }: SetBridgePort, index: number): NetlinkRequest {
+  const port = new AttrStream()
+  if (hairpin) port.push(IFLA_BRPORT.mode, putU8(1))
+  if (isolated) port.push(IFLA_BRPORT.isolated, putU8(1))
+  if (locked) {
+    port.push(IFLA_BRPORT.learning, putU8(0))
+    port.push(IFLA_BRPORT.locked, putU8(1))
+  }
+  const slaveData = Buffer.concat(port.bufs)
+  const attributes = ifla.formatLinkAttrs({ linkinfo: flatten([ifla.formatInfo({ slaveKind: 'bridge', slaveData })]) })
+  return { type: rt.MessageType.NEWLINK, flags: 0, payload: payload(rt.formatLink({ index }), attributes) }
+}
+
+/** An entry of the bridge's forwarding database, that of the bridge which the port is of (NTF_MASTER). */
+export function addForwarding({ mac }: AddForwarding, index: number): NetlinkRequest {
+  const data = rt.formatNeighbor({ family: AF_BRIDGE, ifindex: index, state: { noarp: true }, flags: { master: true } })
+  const attributes = rt.formatNeighborAttrs({ lladdr: Buffer.from(macToBytes(mac)) })
+  return { type: rt.MessageType.NEWNEIGH, flags: NLM_F_CREATE | NLM_F_EXCL, payload: payload(data, attributes) }
+}
+
+/** What a bridge forwards to one of its ports. */
+export function dumpForwarding(index: number): NetlinkRequest {
+  return {
+    type: rt.MessageType.GETNEIGH,
+    flags: 0,
+    payload: payload(rt.formatNeighbor({ family: AF_BRIDGE, ifindex: index }), []),
+  }
 }
 
 /** Every veth of the namespace: the kernel filters by kind, not by group. */

@@ -32,3 +32,9 @@ export function macFromBytes(bytes: Uint8Array): Mac {
 export function macToBytes(mac: Mac): Uint8Array {
   return Uint8Array.from(mac.split(':'), pair => Number.parseInt(pair, 16))
 }
+
+/** Whether an interface can have it: it is not zero, and no group address (IEEE 802: the lowest bit of the first byte). */
+export function isUsableMac(mac: Mac): boolean {
+  const bytes = macToBytes(mac)
+  return ((bytes[0] ?? 1) & 1) === 0 && bytes.some(byte => byte !== 0)
+}

@@ -10,11 +10,13 @@ import {
 } from './observed.ts'
 import {
   placeOf,
+  type AddBridge,
+  type AddForwarding,
   type AddRoute,
   type AddVeth,
   type Operation,
-  type Place,
   type Plan,
+  type SetBridgePort,
   type SetLink,
   type SetNeighbour,
 } from './operation.ts'
@@ -63,12 +65,24 @@ function withoutReplaced(operation: Operation, later: Plan): Operation {
 
 function whatIsWrong(operation: Operation, observed: ObservedState): string | undefined {
   if (operation.do === 'add-veth') return wrongVeth(operation, observed)
+  if (operation.do === 'add-bridge') return wrongBridge(operation, observed)
   if (operation.do === 'set-link' && operation.link === 'lo') return wrongLoopback(observed)
-  const on = interfaceAt(placeOf(operation), observed)
+  const on = interfaceOf(operation, observed)
   if (on === undefined) return undefined // reported once, by the operation that made the link
   switch (operation.do) {
     case 'set-link':
       return wrongLink(operation, on)
+    case 'add-bridge-port': {
+      const { port } = on.link
+      if (port === undefined) return `${on.link.name} is no port of a bridge`
+      return port.bridgeIndex === observed.bridge?.link.index
+        ? undefined
+        : `${on.link.name} is a port of another bridge`
+    }
+    case 'add-forwarding':
+      return wrongForwarding(operation, on)
+    case 'set-bridge-port':
+      return wrongPort(operation, on.link)
     case 'disable-link-local':
       return on.link.hasNoLinkLocal ? undefined : `${on.link.name} makes link-local addresses of its own`
     case 'set-sysctl': {
@@ -95,8 +109,26 @@ function whatIsWrong(operation: Operation, observed: ObservedState): string | un
   }
 }
 
-function interfaceAt(place: Place, observed: ObservedState): ObservedInterface | undefined {
-  return place === 'host' ? observed.host : observed.pod
+function interfaceOf(operation: Operation, observed: ObservedState): ObservedInterface | undefined {
+  if (placeOf(operation) === 'pod') return observed.pod
+  const { host, bridge } = observed
+  if (!('link' in operation)) return host
+  return [host, bridge].find(each => each?.link.name === operation.link)
+}
+
+function wrongBridge({ link }: AddBridge, { bridge }: ObservedState): string | undefined {
+  if (bridge === undefined) return `link ${link} is missing`
+  return bridge.link.kind === 'bridge' ? undefined : `${link} is no bridge`
+}
+
+function wrongForwarding({ mac }: AddForwarding, { link, allowedMacs }: ObservedInterface): string | undefined {
+  return allowedMacs?.includes(mac) ? undefined : `${link.name} takes no frames from ${mac}`
+}
+
+function wrongPort(want: SetBridgePort, { name, port }: ObservedLink): string | undefined {
+  if (want.hairpin && !port?.isHairpin) return `${name} does not send frames back (hairpin)`
+  if (want.isolated && !port?.isIsolated) return `${name} is not isolated`
+  return want.locked && !port?.isLocked ? `${name} takes frames from any address` : undefined
 }
 
 function wrongVeth(veth: AddVeth, { host, pod }: ObservedState): string | undefined {
@@ -122,6 +154,7 @@ function wrongLoopback({ podLoopback }: ObservedState): string | undefined {
 
 function wrongLink(want: SetLink, { link }: ObservedInterface): string | undefined {
   if (want.up && !link.isUp) return `${link.name} is down`
+  if (want.promiscuous && !link.isPromiscuous) return `${link.name} is not promiscuous`
   if (want.alias !== undefined && link.alias !== want.alias) return `${link.name} has the alias '${link.alias ?? ''}'`
   return undefined
 }

@@ -21,8 +21,11 @@ export function hashOfHostIfName(hostIfName: IfName): string {
   return hostIfName.slice(HOST_IF_NAME_PREFIX.length)
 }
 
-/** The hardware address of one end of the pair of `attachment`: derived, so that nobody rewrites it later (R23). */
-export function macOf(attachment: AttachmentKey, end: 'host' | 'pod'): Mac {
+/**
+ * The hardware address of one end of the pair of `attachment`, or of the bridge that was made for it: derived, so that nobody
+ * rewrites it later (R23).
+ */
+export function macOf(attachment: AttachmentKey, end: 'host' | 'pod' | 'bridge'): Mac {
   const hash = fnv1a64(`${attachmentKeyText(attachment)} ${end}`)
   const bytes = Uint8Array.from({ length: 6 }, (_, index) => Number((hash >> BigInt(8 * index)) & 0xffn))
   // Locally administered, unicast (IEEE 802: bit 1 set, bit 0 clear).

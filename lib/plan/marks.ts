@@ -45,3 +45,6 @@ export const GATEWAY_IPV4 = '169.254.1.1'
 
 /** The next hop of every routed pod over IPv6: the link-local address of its host-side veth. */
 export const GATEWAY_IPV6 = 'fe80::1'
+
+/** The alias of a bridge that we created. Whether it is ours its group says, which it has from the start. */
+export const BRIDGE_ALIAS = 'tulle/1 bridge'

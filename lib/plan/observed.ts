@@ -19,6 +19,19 @@ export interface ObservedLink {
   readonly peerIndex?: number
   /** True when the kernel was told to make no link-local address (addrgenmode none). */
   readonly hasNoLinkLocal: boolean
+  /** True when it takes every frame, whomever it is for. */
+  readonly isPromiscuous?: boolean
+  /** What it is as a port of a bridge; undefined when it is none. */
+  readonly port?: ObservedPort
+}
+
+/** A link as a port of a bridge. */
+export interface ObservedPort {
+  /** The index of the bridge. */
+  readonly bridgeIndex: number
+  readonly isHairpin: boolean
+  readonly isIsolated: boolean
+  readonly isLocked: boolean
 }
 
 /** An address on a link. */
@@ -55,6 +68,8 @@ export interface ObservedInterface {
   readonly addresses: readonly ObservedAddress[]
   readonly routes: readonly ObservedRoute[]
   readonly neighbours: readonly ObservedNeighbour[]
+  /** Of a port of a bridge that is locked: the addresses that it was told to take frames from. */
+  readonly allowedMacs?: readonly Mac[]
 }
 
 /** What CHECK compares a plan with. `undefined` stands for a link that is not there. */
@@ -62,6 +77,8 @@ export interface ObservedState {
   readonly host: ObservedInterface | undefined
   readonly pod: ObservedInterface | undefined
   readonly podLoopback: ObservedLink | undefined
+  /** The bridge that the plan speaks of; absent when it speaks of none. */
+  readonly bridge?: ObservedInterface | undefined
   /** The settings that the plan asks for, keyed by `settingKey`; a setting that cannot be read is absent. */
   readonly settings: ReadonlyMap<string, string>
 }

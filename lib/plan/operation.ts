@@ -17,6 +17,43 @@ export interface AddVeth {
   readonly podMtuBytes: number
 }
 
+/** Creates a bridge, with the mark of ours. It is the node's, not a pod's: no pod's plan makes or removes one. */
+export interface AddBridge {
+  readonly do: 'add-bridge'
+  readonly at: 'host'
+  readonly link: IfName
+  /** Given, so that it does not become that of whichever port has the lowest (R23). */
+  readonly mac: Mac
+  readonly mtuBytes: number
+}
+
+/** Makes a host-side veth a port of a bridge. It ceases to be one when it is removed. */
+export interface AddBridgePort {
+  readonly do: 'add-bridge-port'
+  readonly at: 'host'
+  readonly link: IfName
+  readonly bridge: IfName
+}
+
+/** Lets a port of a bridge take frames from this address, whatever it has learnt. The entry goes with the port. */
+export interface AddForwarding {
+  readonly do: 'add-forwarding'
+  readonly at: 'host'
+  readonly link: IfName
+  readonly mac: Mac
+}
+
+/** Changes how a port of a bridge treats frames. What is not named stays. */
+export interface SetBridgePort {
+  readonly do: 'set-bridge-port'
+  readonly at: 'host'
+  readonly link: IfName
+  readonly hairpin?: true
+  readonly isolated?: true
+  /** Takes no frame but from the addresses that it was told (`add-forwarding`), and learns none. */
+  readonly locked?: true
+}
+
 /** Removes a link of ours and with it its peer, addresses, routes and neighbours. */
 export interface DeleteLink {
   readonly do: 'delete-link'
@@ -24,13 +61,14 @@ export interface DeleteLink {
   readonly link: IfName
 }
 
-/** Changes a link: its alias, its administrative state, or both in one request. */
+/** Changes a link: its alias, its administrative state, whether it takes every frame, or several in one request. */
 export interface SetLink {
   readonly do: 'set-link'
   readonly at: Place
   readonly link: IfName
   readonly up?: true
   readonly alias?: string
+  readonly promiscuous?: true
 }
 
 /** Keeps the kernel from giving a link an IPv6 link-local address of its own when it comes up. */
@@ -110,6 +148,10 @@ export interface DeleteUnreachable {
 /** One change of the kernel's network state, as a value (invariant 3). */
 export type Operation =
   | AddVeth
+  | AddBridge
+  | AddBridgePort
+  | AddForwarding
+  | SetBridgePort
   | DeleteLink
   | SetLink
   | DisableLinkLocal

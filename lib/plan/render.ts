@@ -11,11 +11,22 @@ export function renderCommand(operation: Operation): string {
       const host = `ip link add ${hostIfName} group ${LINK_GROUP} address ${hostMac} mtu ${hostMtuBytes}`
       return `${host} type veth peer name ${podIfName} address ${podMac} mtu ${podMtuBytes} netns pod`
     }
+    case 'add-bridge':
+      return `ip link add ${operation.link} group ${LINK_GROUP} address ${operation.mac} mtu ${operation.mtuBytes} type bridge`
+    case 'add-bridge-port':
+      return `ip link set dev ${operation.link} master ${operation.bridge}`
+    case 'add-forwarding':
+      return `bridge fdb add ${operation.mac} dev ${operation.link} master static`
+    case 'set-bridge-port': {
+      const { hairpin, isolated, locked } = operation
+      const flags = [hairpin && ' hairpin on', isolated && ' isolated on', locked && ' learning off locked on']
+      return `bridge link set dev ${operation.link}${flags.filter(Boolean).join('')}`
+    }
     case 'delete-link':
       return `ip link delete dev ${operation.link}`
     case 'set-link': {
       const alias = operation.alias === undefined ? '' : ` alias '${operation.alias}'`
-      return `ip link set dev ${operation.link}${alias}${operation.up ? ' up' : ''}`
+      return `ip link set dev ${operation.link}${alias}${operation.promiscuous ? ' promisc on' : ''}${operation.up ? ' up' : ''}`
     }
     case 'disable-link-local':
       return `ip link set dev ${operation.link} addrgenmode none`

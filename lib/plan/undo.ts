@@ -17,6 +17,11 @@ export function inverseOf(operation: Operation): Operation | undefined {
       return { ...operation, do: 'delete-route' }
     case 'add-unreachable':
       return { ...operation, do: 'delete-unreachable' }
+    // A port is one as long as its link is there. A bridge is the node's, and stays.
+    case 'add-bridge':
+    case 'add-bridge-port':
+    case 'add-forwarding':
+    case 'set-bridge-port':
     case 'set-link':
     case 'disable-link-local':
     case 'set-sysctl':
