@@ -63,7 +63,8 @@ async function openContenders(): Promise<readonly Contender[]> {
     runtime: new CniRuntime({ conflist: { cniVersion: '1.0.0', name: 'bench', plugins: [plugin] }, cniPath }),
   })
   return [
-    open('tulle + ipamd', { type: 'tulle', ipam: { type: 'tulle-ipam' } }, [BIN_FOLDER]),
+    open('tulle, served', { type: 'tulle', ipam: { type: 'tulle-ipam' } }, [BIN_FOLDER]),
+    open('tulle, direct', { type: 'tulle-node', ipam: { type: 'tulle-ipam' } }, [BIN_FOLDER]),
     open('ptp + host-local', { type: 'ptp', ipam: hostLocal }, reference.cniPath),
   ]
 }

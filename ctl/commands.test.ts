@@ -68,9 +68,14 @@ full     250     1        250       100.0 %  1       10.244.0.0/16, fd00:10:244:
   )
 })
 
+const IDLE = { atWork: 0, waiting: 0, fallbacks: [] }
+
 t.test('status says of each pool whether a new pod would get an address', async t => {
-  const answers = { 'GET /v1/pools': { pools: [pool(5)] }, 'GET /v1/status?pool=default': { ready: true } }
-  const found = await report(['status'], answers)
+  const found = await report(['status'], {
+    'GET /v1/pools': { pools: [pool(5)] },
+    'GET /v1/status?pool=default': { ready: true },
+    'GET /v1/served': IDLE,
+  })
   t.equal(found.exitCode, undefined)
   t.equal(
     found.text(PLAIN),
@@ -89,6 +94,7 @@ t.test('status fails when one pool has no address to give, and says why', async 
     'GET /v1/pools': { pools: [pool(5), pool(250, 'full')] },
     'GET /v1/status?pool=default': { ready: true },
     'GET /v1/status?pool=full': problem,
+    'GET /v1/served': IDLE,
   })
   t.equal(found.exitCode, 1)
   t.equal(
@@ -119,6 +125,18 @@ POD CIDR       POOL  STATE
   )
   const nothing = { pool: 'pods', podCidrs: [], draining: [] }
   t.equal(await table(['pod-cidrs'], { [path]: nothing }), 'nothing was handed over for pool pods yet\n')
+})
+
+t.test('status names the calls that were done without ipamd, which is slow and should not be', async t => {
+  const fallbacks = [{ verb: 'ADD', reason: 'unreachable', calls: 3, lastSeenUnixMs: AT }]
+  const found = await report(['status'], {
+    'GET /v1/pools': { pools: [pool(5)] },
+    'GET /v1/status?pool=default': { ready: true },
+    'GET /v1/served': { ...IDLE, fallbacks },
+  })
+  t.equal(found.exitCode, undefined, 'pods get addresses all the same')
+  t.match(found.text(PLAIN), `\n  ADD: 3, the last before ${new Date(AT).toISOString()} (unreachable)\n`)
+  t.match(found.document, { served: { fallbacks } })
 })
 
 t.test('blocks shows each block', async t => {

@@ -4,12 +4,16 @@ import { SPOOL_DIR_NAME } from '../lib/ipam/spool-entry.ts'
 import { containsPrefix, type Prefix } from '../lib/net/prefix.ts'
 import type { HostRange } from '../lib/plan/host-range.ts'
 import { Deadline } from '../lib/time/deadline.ts'
+import type { NativeAddon } from '../native/addon.ts'
 import { Condition } from './api/condition.ts'
 import { EventStreams } from './api/event-streams.ts'
 import { Metrics } from './api/metrics.ts'
 import { createApi } from './api/server.ts'
 import { WatchedStore } from './api/watched-store.ts'
+import { CniServer } from './cni/cni-server.ts'
+import { leaseEdge } from './cni/lease-edge.ts'
 import type { IpamdConfig } from './config.ts'
+import { Fallbacks } from './fallbacks.ts'
 import { preparePrivateFolder } from './folders.ts'
 import { keepHouse } from './housekeeping.ts'
 import { LeaseService, type LeaseServiceEdges } from './lease-service.ts'
@@ -58,8 +62,19 @@ export interface DaemonEdges {
   readonly readHostRanges?: (by: Deadline) => Promise<readonly HostRange[]>
   /** What stale leases are looked for in. Absent: nobody looks, and no lease is freed unasked. */
   readonly node?: NodeEdges
+  /** What calls of the CNI plugin are done with. Absent: the plugin does them itself. */
+  readonly cni?: CniHost
   /** A Unix socket that already listens, from systemd: it is used in place of a new one, and stays when the daemon stops. */
   readonly inheritedSocket?: number | undefined
+}
+
+/** What of the machine is needed to do the plugin's work. */
+export interface CniHost {
+  readonly addon: NativeAddon
+  /** The socket beside which all hosts of the engine keep their locks. */
+  readonly lockSocketPath: string
+  /** The monotonic clock that all processes of the machine share, in milliseconds. */
+  readonly monotonicMs: () => number
 }
 
 /** A daemon that listens. */
@@ -74,6 +89,8 @@ const REPLAY_INTERVAL_MS = 30_000
 const HOUSEKEEPING_INTERVAL_MS = 10_000
 /** How long requests that are running may take when the daemon stops. */
 const DRAIN_MS = 600
+/** And how long those may take whose callers were cut off then. */
+const SETTLE_MS = 200
 
 /**
  * Starts the daemon: locks its folders, opens the store, replays the spool, listens.
@@ -117,13 +134,22 @@ export async function start(config: IpamdConfig, edges: DaemonEdges): Promise<Da
   const spool = new Spool(spoolFolder, { service, log, nowUnixMs: edges.nowUnixMs })
   // What it can't do now stays, and must not keep the daemon from serving: a lease is safe from its own entry in any case.
   await replay(spool, log)
+  const fallbacks = new Fallbacks(spoolFolder, {
+    log,
+    nowUnixMs: edges.nowUnixMs,
+    count: (fallback, by) => metrics.countFallback(fallback, by),
+  })
   await keepHouse(service, { history: config.history, log })
 
   const peers = { peerCredentials: edges.peerCredentials, ownUid: edges.uid }
   const condition = new Condition({ store, storePath, spoolFolder, nowUnixMs: edges.nowUnixMs })
   const reconciler = edges.node && reconcilerOf({ service, reader, node: edges.node }, { config, edges })
-  const server = createApi({ service, spool, reader, metrics, streams, condition, reconciler }, { peers, log })
+  const cni = edges.cni && cniServerOf(edges.cni, { config, edges, service, spool, metrics })
+  if (cni !== undefined) opened.defer(() => within(SETTLE_MS, cni.close()))
+  const subjects = { service, spool, reader, metrics, streams, condition, reconciler, cni, fallbacks }
+  const server = createApi(subjects, { peers, log })
   opened.defer(() => stopServing(server))
+  opened.defer(() => cni?.drain())
   opened.defer(() => streams.close())
   if (edges.inheritedSocket === undefined) await listenOnSocket(server, socketPath)
   else await listenOnInherited(server, { fd: edges.inheritedSocket, path: socketPath })
@@ -133,7 +159,11 @@ export async function start(config: IpamdConfig, edges: DaemonEdges): Promise<Da
     const reconciling = reconcileNowAndThen(reconciler, { intervalMs: config.reconcile.intervalMs, log })
     opened.defer(() => reconciling.stop())
   }
-  const timer = setInterval(() => void replay(spool, log), REPLAY_INTERVAL_MS)
+  collect(fallbacks, log)
+  const timer = setInterval(() => {
+    void replay(spool, log)
+    collect(fallbacks, log)
+  }, REPLAY_INTERVAL_MS)
   timer.unref()
   opened.defer(() => clearInterval(timer))
   const housekeeping = setInterval(
@@ -173,6 +203,40 @@ function reconcilerOf(
   const store = storeView(reader)
   const { graceMs } = config.reconcile
   return new Reconciler({ graceMs }, { service, store, node, boot, onBlockTaken, onBlockReturned, uptimeMs, log })
+}
+
+function cniServerOf(
+  host: CniHost,
+  parts: {
+    readonly config: IpamdConfig
+    readonly edges: DaemonEdges
+    readonly service: LeaseService
+    readonly spool: Spool
+    readonly metrics: Metrics
+  },
+): CniServer {
+  const { config, edges, service, spool, metrics } = parts
+  const asker = { via: 'tulle', hostNetnsInode: edges.boot.hostNetnsInode } as const
+  const ipam = leaseEdge({ service, spool, asker, countRefusal: problem => metrics.countRefusal(problem) })
+  const { nowUnixMs, log } = edges
+  return new CniServer({ ...host, ipam, socketPath: config.socketPath, nowUnixMs, log, counters: metrics })
+}
+
+/** Waits for `work`, but no longer than `ms`: what is not done by then is as after a crash. */
+async function within(ms: number, work: Promise<void>): Promise<void> {
+  const { promise: late, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, ms)
+  await Promise.race([work, late])
+  clearTimeout(timer)
+}
+
+function collect(fallbacks: Fallbacks, log: Log): void {
+  try {
+    fallbacks.collect()
+  } catch (cause) {
+    // Notes about speed: they are looked for again at the next turn.
+    log.error('notes of calls without ipamd not read', { error: cause })
+  }
 }
 
 async function replay(spool: Spool, log: Log): Promise<void> {

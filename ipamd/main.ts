@@ -57,6 +57,11 @@ async function serve(configPath: string, addonPath: string): Promise<void> {
       onBlockReturned: deleteBlockRoute(addon, log),
       readHostRanges: by => observeHostRanges(addon, by),
       node: linuxNode(addon, DEFAULT_SOCKET_PATH),
+      cni: {
+        addon,
+        lockSocketPath: DEFAULT_SOCKET_PATH,
+        monotonicMs: () => Number(process.hrtime.bigint() / 1_000_000n),
+      },
       inheritedSocket: inheritedSocket(process.env, process.pid),
     })
     stopOnSignal(daemon, log)

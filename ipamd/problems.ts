@@ -1,11 +1,12 @@
 import { IpamProblem } from '../lib/ipam/errors.ts'
 import { formatAddress, type Address } from '../lib/net/address.ts'
+import { ParseError } from '../lib/net/parse-error.ts'
 import { formatPrefix } from '../lib/net/prefix.ts'
 import type { PoolExhausted, Refusal } from './allocator/allocate.ts'
 import type { NotHandedOver } from './allocator/hand-over.ts'
 import type { Overlap } from './allocator/foreign-range.ts'
 import type { AddressRefused } from './allocator/exact.ts'
-import type { StoreError } from './store/store-error.ts'
+import { StoreError } from './store/store-error.ts'
 
 /** The problem that tells the caller why nothing was leased. */
 export function problemOf(refusal: Refusal, nowUnixMs: number): IpamProblem {
@@ -111,4 +112,12 @@ export function notHandedOver({ pool }: NotHandedOver): IpamProblem {
 
 export function storeFailed(cause: StoreError): IpamProblem {
   return new IpamProblem('store-failed', cause.message, { cause })
+}
+
+/** The problem that a failed handler is answered with. */
+export function problemFor(failure: unknown): IpamProblem {
+  if (failure instanceof IpamProblem) return failure
+  if (failure instanceof ParseError) return new IpamProblem('bad-request', failure.message, { cause: failure })
+  if (failure instanceof StoreError) return storeFailed(failure)
+  return new IpamProblem('internal', 'ipamd failed; its log has more', { cause: failure })
 }

@@ -2,13 +2,14 @@ import { join } from 'node:path'
 import { buildAddon } from '../native/build.ts'
 import { ensureLink } from './atomic.ts'
 import { ensureSchemas } from './ensure-schemas.ts'
+import { buildLauncher } from './launcher.ts'
 import { BIN } from './paths.ts'
 import { buildExecutable } from './sea/executable.ts'
 import { copyLibraries } from './sea/libraries.ts'
 import { typecheck } from './typecheck.ts'
 
-/** The names under which the executable is known; bin/main.ts decides by them. */
-const NAMES = ['tulle', 'tulle-ipam', 'ipamd', 'tulle-agent', 'tullectl'] as const
+/** The names under which the executable is known beside its own; bin/main.ts decides by them. */
+const NAMES = ['tulle-ipam', 'ipamd', 'tulle-agent', 'tullectl'] as const
 
 /**
  * Builds `dist/bin` and type checks everything. What did not change is not built again.
@@ -19,7 +20,13 @@ const NAMES = ['tulle', 'tulle-ipam', 'ipamd', 'tulle-agent', 'tullectl'] as con
 export async function buildAll(): Promise<string> {
   await ensureSchemas()
   const lib = join(BIN, 'lib')
-  const parts = [typecheck(), copyLibraries(lib), buildAddon(join(lib, 'tulle.node')), buildExecutables()] as const
+  const parts = [
+    typecheck(),
+    copyLibraries(lib),
+    buildAddon(join(lib, 'tulle.node')),
+    buildLauncher(join(BIN, 'tulle')),
+    buildExecutables(),
+  ] as const
   await Promise.allSettled(parts)
   const [complaints] = await Promise.all(parts)
   return complaints

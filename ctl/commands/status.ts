@@ -1,5 +1,6 @@
 import { IpamProblem } from '../../lib/ipam/errors.ts'
 import { parsePoolsReply, PATHS, statusPath, type PoolReport } from '../../lib/ipam/protocol.ts'
+import { parseServedReply, type ServedReply } from '../../lib/ipam/served.ts'
 import type { Ask } from '../ask.ts'
 import type { Command } from '../command.ts'
 import { ExitCode } from '../exit-code.ts'
@@ -19,10 +20,11 @@ export const STATUS: Command = {
     const { pools } = understood(ask, await ask.get(PATHS.pools), parsePoolsReply)
     const states: PoolState[] = []
     for (const pool of pools) states.push({ pool, refusal: await refusalOf(ask, pool.name) })
+    const served = understood(ask, await ask.get(PATHS.served), parseServedReply)
     const isReady = states.every(({ refusal }) => refusal === undefined)
     return {
-      document: documentOf(ask, states),
-      text: style => render(ask, { states, style }),
+      document: { ...documentOf(ask, states), served },
+      text: style => render(ask, { states, served, style }),
       ...(isReady ? {} : { exitCode: ExitCode.failed }),
     }
   },
@@ -59,7 +61,7 @@ function documentOf({ socketPath }: Ask, states: readonly PoolState[]): object {
 
 const HEADER = ['POOL', 'READY', 'LEASED', 'COOLING', 'CAPACITY', 'USED']
 
-function render({ socketPath }: Ask, { states, style }: { states: readonly PoolState[]; style: Style }): string {
+function render({ socketPath }: Ask, { states, served, style }: Shown): string {
   const isReady = states.every(({ refusal }) => refusal === undefined)
   const state = isReady ? style('green', 'ready') : style('red', 'not ready')
   const reasons = states.map(({ pool, refusal }) => {
@@ -69,7 +71,28 @@ function render({ socketPath }: Ask, { states, style }: { states: readonly PoolS
     `ipamd at ${printable(socketPath)}: ${state}\n\n`,
     renderTable(HEADER, { rows: states.map(rowOf), style }),
     reasons.join('') === '' ? '' : `\n${reasons.join('')}`,
+    renderFallbacks(served, style),
   ].join('')
+}
+
+interface Shown {
+  readonly states: readonly PoolState[]
+  readonly served: ServedReply
+  readonly style: Style
+}
+
+/** Nobody should run ten times slower without knowing. */
+function renderFallbacks({ fallbacks }: ServedReply, style: Style): string {
+  if (fallbacks.length === 0) return ''
+  const lines = fallbacks.map(({ verb, reason, calls, lastSeenUnixMs }) => {
+    const last = new Date(lastSeenUnixMs).toISOString()
+    return `  ${printable(verb)}: ${calls}, the last before ${last} (${printable(reason)})\n`
+  })
+  const heading = style(
+    'yellow',
+    'calls of the plugin that were done without ipamd since it started, ten times slower:',
+  )
+  return `\n${heading}\n${lines.join('')}`
 }
 
 function rowOf({ pool, refusal }: PoolState): readonly Cell[] {

@@ -1,4 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
+import type { CniServer } from '../cni/cni-server.ts'
+import type { Fallbacks } from '../fallbacks.ts'
 import type { LeaseService } from '../lease-service.ts'
 import type { Reconciler } from '../reconcile/reconciler.ts'
 import type { Spool } from '../spool.ts'
@@ -18,6 +20,9 @@ export interface Subjects {
   readonly condition: Condition
   /** Absent in a daemon that does not look at the kernel. */
   readonly reconciler: Reconciler | undefined
+  /** Absent in a daemon that does not touch the kernel. */
+  readonly cni: CniServer | undefined
+  readonly fallbacks: Fallbacks
 }
 
 /** One request, whose body and query are not parsed yet. */
@@ -26,6 +31,8 @@ export interface Input {
   readonly body: unknown
   readonly query: URLSearchParams
   readonly headers: IncomingHttpHeaders
+  /** Names and values in turn, as they came. */
+  readonly rawHeaders: readonly string[]
 }
 
 /** Answers one request. @throws {ParseError} for a bad one, {IpamProblem} to refuse. */

@@ -43,7 +43,9 @@ export async function events({ streams }: Subjects, { query, headers }: Input): 
   return { kind: 'stream', writeTo: streams.open(after) }
 }
 
-export async function metrics({ service, reader, metrics, streams, condition }: Subjects): Promise<Reply> {
+export async function metrics(subjects: Subjects): Promise<Reply> {
+  const { service, reader, metrics, streams, condition, fallbacks } = subjects
+  fallbacks.collect()
   const observed = observedMetrics({
     pools: await service.pools(),
     spool: condition.spool(),

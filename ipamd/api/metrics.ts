@@ -1,3 +1,4 @@
+import type { Fallback } from '../../lib/ipam/fallback.ts'
 import type { PoolReport } from '../../lib/ipam/protocol.ts'
 import type { StoredChange } from '../allocator/events.ts'
 import type { Labels, Metric, Sample } from '../../lib/metrics/exposition.ts'
@@ -5,6 +6,9 @@ import { Counter, gauge, Histogram } from '../../lib/metrics/instruments.ts'
 
 // From a fast NVMe disk to a disk that is in trouble.
 const COMMIT_BOUNDS_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
+
+// From a call that asks the kernel nothing to one that waits for others.
+const CALL_BOUNDS_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
 /** What the daemon counts while it runs. Everything else is looked at when somebody asks: see observedMetrics(). */
 export class Metrics {
@@ -36,6 +40,22 @@ export class Metrics {
     name: 'tulle_ipamd_commit_failures_total',
     help: 'Commits that the store did not take.',
   })
+  readonly #served = new Counter({
+    name: 'tulle_cni_calls_total',
+    help: 'Calls of the CNI plugin that ipamd did, by verb and exit code.',
+  })
+  readonly #servedSeconds = new Histogram(
+    { name: 'tulle_cni_call_seconds', help: 'Time that ipamd took for a call of the CNI plugin, waiting included.' },
+    CALL_BOUNDS_SECONDS,
+  )
+  readonly #declined = new Counter({
+    name: 'tulle_cni_calls_declined_total',
+    help: 'Calls of the CNI plugin that ipamd left to the plugin, by reason.',
+  })
+  readonly #fallbacks = new Counter({
+    name: 'tulle_direct_fallbacks_total',
+    help: 'Calls that the CNI plugin did without ipamd, ten times slower, by verb and reason.',
+  })
   readonly #streamsDropped = new Counter({
     name: 'tulle_ipamd_event_streams_dropped_total',
     help: 'Event streams that were ended because their reader was too slow, or because the store could not be read.',
@@ -57,6 +77,19 @@ export class Metrics {
 
   countCommitFailure(): void {
     this.#commitFailures.add()
+  }
+
+  countServed({ command, exitCode, tookMs }: { command: string; exitCode: number; tookMs: number }): void {
+    this.#served.add({ command, exit_code: String(exitCode) })
+    this.#servedSeconds.observe(tookMs / 1000)
+  }
+
+  countDeclined(reason: string): void {
+    this.#declined.add({ reason })
+  }
+
+  countFallback({ verb, reason }: Fallback, by: number): void {
+    this.#fallbacks.add({ command: verb, reason }, by)
   }
 
   countDroppedStream(): void {
@@ -86,6 +119,10 @@ export class Metrics {
       this.#commitSeconds.read(),
       this.#commitFailures.read(),
       this.#streamsDropped.read(),
+      this.#served.read(),
+      this.#servedSeconds.read(),
+      this.#declined.read(),
+      this.#fallbacks.read(),
     ]
   }
 }

@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, openSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { request, type IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,6 +7,9 @@ import t, { type Test } from 'tap'
 import { encodeSpoolEntry, spoolFileName } from '../../lib/ipam/spool-entry.ts'
 import { FakeKernel } from '../../lib/kernel/fake-kernel.ts'
 import { FakeNetns } from '../../lib/kernel/fake-netns.ts'
+import { noteFallback } from '../../lib/os/fallback-note.ts'
+import type { NativeAddon } from '../../native/addon.ts'
+import type { CniHost } from '../daemon.ts'
 import type { NodeEdges } from '../reconcile/node-edges.ts'
 import document from './openapi.json' with { type: 'json' }
 import { ROUTES } from './routes.ts'
@@ -58,6 +61,7 @@ interface Case {
   readonly status: number
   readonly body?: unknown
   readonly headers?: Readonly<Record<string, string>>
+  readonly headersOf?: (daemon: TestDaemon) => Readonly<Record<string, string>>
   readonly given?: (daemon: TestDaemon) => Promise<unknown>
   /** The blocks of the daemon's pool are handed over. */
   readonly isHandedOver?: boolean
@@ -73,6 +77,7 @@ const RESERVATIONS = 'GET /v1/reservations'
 const RESERVE = 'POST /v1/reservations'
 const END_RESERVATION = 'POST /v1/reservations/end'
 const BACKUP = 'POST /v1/backup'
+const CNI = 'POST /v1/cni'
 const backups = mkdtempSync(join(tmpdir(), 'ipamd-backups-'))
 t.teardown(() => rmSync(backups, { recursive: true }))
 const TEXT = { 'content-type': 'text/plain' }
@@ -182,6 +187,12 @@ const CASES: readonly Case[] = [
   { ask: BACKUP, status: 400, body: { file: '/nowhere/copy.db' } },
   { ask: BACKUP, status: 413, body: BIG },
   { ask: BACKUP, status: 415, body: '{}', headers: TEXT },
+  { ask: CNI, status: 200, body: '{}', headersOf: launcherOf },
+  { ask: CNI, status: 400, body: '{}', headers: { 'tulle-deadline': 'soon' } },
+  { ask: CNI, status: 413, body: BIG },
+  { ask: CNI, status: 421, body: '{}', headersOf: launcherOf, isBlind: true },
+  { ask: 'GET /v1/served', status: 200, given: leaveFallbackNote },
+  { ask: 'GET /v1/served?x=1', status: 400 },
   { ask: 'GET /v1/openapi.json', status: 200 },
   { ask: 'GET /metrics', status: 200, given: leaseA },
   { ask: 'GET /healthz', status: 200 },
@@ -199,6 +210,8 @@ const NOT_PROVOKED = [
   'PUT /v1/pod-cidrs 503',
   'POST /v1/reconcile 500',
   'POST /v1/backup 500',
+  'POST /v1/cni 500',
+  'GET /v1/served 500',
 ]
 
 /** A node without links and routes. */
@@ -219,7 +232,7 @@ t.test('every answer of the document is given, and has the shape that the docume
   for (const each of CASES) {
     const small = each.ask.startsWith('GET /v1/status') ? { prefixes: ['10.0.0.0/30'] } : {}
     const pool = each.isHandedOver === true ? HANDED_OVER : small
-    await using daemon = await startForTest(pool, each.isBlind === true ? {} : { node: emptyNode() })
+    await using daemon = await startForTest(pool, each.isBlind === true ? {} : { node: emptyNode(), cni: fakeHost() })
     given.add(await checkCase(t, each, daemon))
   }
   await using daemon = await startForTest({}, { uid: 12_345 })
@@ -296,25 +309,28 @@ interface Answered {
   readonly text: string
 }
 
-function ask(daemon: TestDaemon, { ask, body, headers }: Case): Promise<Answered> {
+function ask(daemon: TestDaemon, { ask, body, headers, headersOf }: Case): Promise<Answered> {
   const [method, path] = ask.split(' ')
   const text = body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body)
   const type =
     text === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }
   return new Promise((resolve, reject) => {
-    const sent = request({ socketPath: daemon.socket, method, path, headers: { ...type, ...headers } }, response => {
-      // A stream has no end: its head is what is looked at.
-      if (response.headers['content-type'] === 'text/event-stream') {
-        resolve({ status: response.statusCode ?? 0, type: 'text/event-stream', text: '' })
-        sent.destroy()
-        return
-      }
-      textOf(response).then(
-        received =>
-          resolve({ status: response.statusCode ?? 0, type: response.headers['content-type'] ?? '', text: received }),
-        reject,
-      )
-    })
+    const sent = request(
+      { socketPath: daemon.socket, method, path, headers: { ...type, ...headers, ...headersOf?.(daemon) } },
+      response => {
+        // A stream has no end: its head is what is looked at.
+        if (response.headers['content-type'] === 'text/event-stream') {
+          resolve({ status: response.statusCode ?? 0, type: 'text/event-stream', text: '' })
+          sent.destroy()
+          return
+        }
+        textOf(response).then(
+          received =>
+            resolve({ status: response.statusCode ?? 0, type: response.headers['content-type'] ?? '', text: received }),
+          reject,
+        )
+      },
+    )
     sent.setTimeout(10_000, () => sent.destroy(new Error(`no answer to ${method} ${path}`)))
     sent.on('error', reject)
     sent.end(text)
@@ -325,6 +341,30 @@ async function textOf(response: IncomingMessage): Promise<string> {
   let text = ''
   for await (const chunk of response.setEncoding('utf8')) text += chunk
   return text
+}
+
+/** Enough of a machine for a call that touches none of it. */
+function fakeHost(): Pick<CniHost, 'addon' | 'monotonicMs'> {
+  const addon: Partial<NativeAddon> = {
+    openOwnNetns: () => ({ fd: openSync('/dev/null', 'r'), device: 4n, inode: 2n }),
+  }
+  return { addon: addon as NativeAddon, monotonicMs: () => 1000 }
+}
+
+/** What a launcher says on the machine of fakeHost(). */
+function launcherOf(daemon: TestDaemon): Readonly<Record<string, string>> {
+  const { dev, ino } = statSync(join(daemon.folder, 'run'), { bigint: true })
+  return {
+    'env-CNI_COMMAND': 'VERSION',
+    'tulle-deadline': '2000',
+    'tulle-host-netns': '4:2',
+    'tulle-run-folder': `${dev}:${ino}`,
+  }
+}
+
+async function leaveFallbackNote(daemon: TestDaemon): Promise<void> {
+  const failure = noteFallback(daemon.socket, { verb: 'ADD', reason: 'unreachable' })
+  if (failure !== undefined) throw new Error(failure)
 }
 
 function leaseA(daemon: TestDaemon): Promise<Answered> {

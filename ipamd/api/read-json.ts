@@ -20,7 +20,8 @@ export async function readJson(request: IncomingMessage): Promise<unknown> {
   }
 }
 
-async function readBody(request: IncomingMessage): Promise<Uint8Array> {
+/** Reads a body of at most MAX_BODY_BYTES. @throws {IpamProblem} too-large, or bad-request when it is cut off. */
+export async function readBody(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = []
   let length = 0
   try {

@@ -1,10 +1,8 @@
 import { IpamProblem } from '../../lib/ipam/errors.ts'
 import { PATHS } from '../../lib/ipam/protocol.ts'
-import { ParseError } from '../../lib/net/parse-error.ts'
 import { quoteText } from '../../lib/net/quote-text.ts'
-import { StoreError } from '../store/store-error.ts'
-import { storeFailed } from '../problems.ts'
 import { backup } from './backup-handlers.ts'
+import { served, serveCni } from './cni-handlers.ts'
 import type { Handler } from './handler.ts'
 import * as inspect from './inspection-handlers.ts'
 import * as lease from './lease-handlers.ts'
@@ -28,6 +26,8 @@ export const ROUTES: ReadonlyMap<string, Readonly<Record<string, Handler>>> = ne
   [PATHS.reservations, { GET: reservations, POST: reserve }],
   [PATHS.endReservation, { POST: endReservation }],
   [PATHS.backup, { POST: backup }],
+  [PATHS.cni, { POST: serveCni }],
+  [PATHS.served, { GET: served }],
   [PATHS.openapi, { GET: inspect.openapi }],
   [PATHS.metrics, { GET: inspect.metrics }],
   [PATHS.health, { GET: inspect.health }],
@@ -42,12 +42,4 @@ export function findHandler(method: string, path: string): Handler {
   if (handler !== undefined) return handler
   const allow = Object.keys(methods).join(', ')
   throw new IpamProblem('method-not-allowed', `${path} has no method ${method}: want ${allow}`, { members: { allow } })
-}
-
-/** The problem that a failed handler is answered with. */
-export function problemFor(failure: unknown): IpamProblem {
-  if (failure instanceof IpamProblem) return failure
-  if (failure instanceof ParseError) return new IpamProblem('bad-request', failure.message, { cause: failure })
-  if (failure instanceof StoreError) return storeFailed(failure)
-  return new IpamProblem('internal', 'ipamd failed; its log has more', { cause: failure })
 }

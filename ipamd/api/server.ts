@@ -5,13 +5,15 @@ import { PATHS } from '../../lib/ipam/protocol.ts'
 import { quoteText } from '../../lib/net/quote-text.ts'
 import type { Log } from '../../lib/log/json-log.ts'
 import { refuseStrangers, type PeerCheck } from './peer.ts'
-import { readJson } from './read-json.ts'
+import { readBody, readJson } from './read-json.ts'
 import type { Subjects } from './handler.ts'
 import type { Reply } from './reply.ts'
-import { findHandler, problemFor, ROUTES } from './routes.ts'
+import { problemFor } from '../problems.ts'
+import { findHandler, ROUTES } from './routes.ts'
 
 const MAX_CONNECTIONS = 1024
-const MAX_HEADER_BYTES = 8 * 1024
+/** What the launcher sends at most, and a little more. */
+const MAX_HEADER_BYTES = 20 * 1024
 /** For the headers, and for a connection on which nothing moves. */
 const IDLE_TIMEOUT_MS = 5_000
 /** For a whole request. */
@@ -65,6 +67,7 @@ export function createApi(
       if (problem.status === 500) logFailure(log, request, problem)
       if (isAllocation(request)) subjects.metrics.countRefusal(problem.type)
       if (problem.type === 'method-not-allowed') response.setHeader('allow', String(problem.members['allow']))
+      if (problem.type === 'declined') response.setHeader('tulle-decline', String(problem.members['reason']))
       send(response, problem.status, { type: PROBLEM_MEDIA_TYPE, text: `${JSON.stringify(problem.toWire())}\n` })
       return problem.status
     }
@@ -74,8 +77,11 @@ export function createApi(
     const { pathname, searchParams } = parseUrl(request.url ?? '')
     const method = request.method ?? ''
     const handler = findHandler(method, pathname)
-    const body = method === 'POST' || method === 'PUT' ? await readJson(request) : undefined
-    return handler(subjects, { body, query: searchParams, headers: request.headers })
+    const input = { query: searchParams, headers: request.headers, rawHeaders: request.rawHeaders }
+    // The input of a plugin is for the engine to read: what is no JSON gets its error from there.
+    if (pathname === PATHS.cni) return handler(subjects, { ...input, body: await readBody(request) })
+    const hasBody = method === 'POST' || method === 'PUT'
+    return handler(subjects, { ...input, body: hasBody ? await readJson(request) : undefined })
   }
 }
 
@@ -88,13 +94,14 @@ function parseUrl(text: string): URL {
 function send(
   response: ServerResponse,
   status: number,
-  { type, text }: { readonly type: string; readonly text: string },
+  { type, text, headers = {} }: Omit<Extract<Reply, { kind: 'text' }>, 'kind'>,
 ): void {
   response.writeHead(status, {
     'content-type': type,
     'content-length': Buffer.byteLength(text),
     // Callers live for one request.
     connection: 'close',
+    ...headers,
   })
   response.end(text)
 }

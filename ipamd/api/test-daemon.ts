@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { parseConfig } from '../config.ts'
-import { start, type DaemonEdges } from '../daemon.ts'
+import { start, type CniHost, type DaemonEdges } from '../daemon.ts'
 import { jsonLog } from '../../lib/log/json-log.ts'
 
 /** A daemon that listens, in a folder of its own, for tests of the API. */
@@ -14,11 +14,15 @@ export interface TestDaemon extends AsyncDisposable {
   nowUnixMs: number
 }
 
+/** What of the machine the daemon gets. */
+export interface TestParts {
+  readonly uid?: number
+  readonly node?: DaemonEdges['node']
+  readonly cni?: Omit<CniHost, 'lockSocketPath'>
+}
+
 /** Starts a daemon without the machine: no route is added, no process is asked who it is. */
-export async function startForTest(
-  pool: object = {},
-  { uid = 0, node }: { readonly uid?: number; readonly node?: DaemonEdges['node'] } = {},
-): Promise<TestDaemon> {
+export async function startForTest(pool: object = {}, { uid = 0, node, cni }: TestParts = {}): Promise<TestDaemon> {
   const folder = mkdtempSync(join(tmpdir(), 'ipamd-api-'))
   const socket = join(folder, 'run', 'ipamd.sock')
   const config = parseConfig(
@@ -44,6 +48,7 @@ export async function startForTest(
     onBlockReturned: async () => {},
     readMarks: async () => [],
     ...(node === undefined ? {} : { node }),
+    ...(cni === undefined ? {} : { cni: { ...cni, lockSocketPath: socket } }),
   }
   const daemon = await start(config, edges)
   return Object.assign(made, {

@@ -342,3 +342,27 @@ function leaveByAnotherLink(node: FakeNode, mtuBytes: number): void {
   link.isUp = true
   node.host.routes = node.host.routes.map(route => (route.to.address.family === 6 ? { ...route, link } : route))
 }
+
+t.test('add() whose answer was lost is answered again, with the same result', async t => {
+  const node = new FakeNode()
+  const first = await node.run('ADD')
+  const granted = node.ipam.leases.get('net1/c1/eth0')?.leasedAtUnixMs ?? 0
+  const again = await node.run('ADD', { env: { TULLE_ASKED_AT: String(granted) } })
+  t.equal(again.exitCode, 0, again.stdout)
+  t.equal(again.stdout, first.stdout)
+  t.equal(node.host.links.filter(({ group }) => group === LINK_GROUP).length, 1)
+  t.equal((await node.run('CHECK', { config: { prevResult: again.json } })).stdout, '')
+})
+
+t.test('add() refuses an interface that is older than the call whose answer was lost: it is in use (A1)', async t => {
+  const node = new FakeNode()
+  await node.run('ADD')
+  const granted = node.ipam.leases.get('net1/c1/eth0')?.leasedAtUnixMs ?? 0
+  const before = JSON.stringify(node.host.links.map(({ name, index }) => [name, index]))
+  for (const asked of [String(granted + 1), '', 'then', '1e3', '-1']) {
+    const again = await node.run('ADD', { env: { TULLE_ASKED_AT: asked } })
+    t.match(again.json, { code: 103 }, asked)
+  }
+  t.equal(JSON.stringify(node.host.links.map(({ name, index }) => [name, index])), before)
+  t.equal(node.ipam.leases.size, 1)
+})

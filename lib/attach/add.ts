@@ -9,7 +9,7 @@ import type { Kernel } from '../plan/kernel.ts'
 import { gatewayOf, planAttach, type AttachInput } from '../plan/plan-attach.ts'
 import type { Deadline } from '../time/deadline.ts'
 import { addToBridge, type Wiring } from './add-to-bridge.ts'
-import { addressSource } from './address-source.ts'
+import { addressSource, type AddressSource } from './address-source.ts'
 import { applyOrUndo } from './apply.ts'
 import type { AttachmentCall } from './call.ts'
 import type { Edges } from './edges.ts'
@@ -43,8 +43,9 @@ export async function add(call: AttachmentCall, edges: Edges, by: Deadline): Pro
   using _lock = await edges.lock(attachment, by)
   const hostIfName = hostIfNameOf(attachment)
   const podIfName = parseIfName(attachment.ifName)
-  await clearLeftovers(kernel, { attachment, hostIfName, podIfName, netnsPath }, by)
   const source = addressSource(call, edges)
+  const isOwnAttempt = await wasGrantedToThisCall(call, source, by)
+  await clearLeftovers(kernel, { attachment, hostIfName, podIfName, netnsPath, isOwnAttempt }, by)
   try {
     const granted = await source.allocate({ ...call, wish }, by)
     const wiring: Wiring = { granted, podMac, edges, by }
@@ -63,6 +64,17 @@ export async function add(call: AttachmentCall, edges: Edges, by: Deadline): Pro
     })
     throw failure
   }
+}
+
+/**
+ * True when the attachment's addresses were leased for this very call, by another host whose answer was lost. Then an interface
+ * that is there, whole, is that host's work, and makes room: this one answers the same, from the same lease. One that is older
+ * than the call is in use.
+ */
+async function wasGrantedToThisCall(call: AttachmentCall, source: AddressSource, by: Deadline): Promise<boolean> {
+  if (call.askedAtUnixMs === undefined) return false
+  const grantedAtUnixMs = await source.grantedAtUnixMs(call, by)
+  return grantedAtUnixMs !== undefined && grantedAtUnixMs >= call.askedAtUnixMs
 }
 
 /** ADD and CHECK cannot do without the namespace; the invocation's parser has seen to it. */

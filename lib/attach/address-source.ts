@@ -34,6 +34,8 @@ export interface AddressSource {
   allocate(call: AllocateCall, by: Deadline): Promise<Granted>
   /** Gives the addresses back. Nothing to give back is success. Call it only when the interface is gone (invariant 2). */
   release(call: AttachmentCall, by: Deadline): Promise<void>
+  /** When what the attachment has was given to it, in unix milliseconds; undefined when it has nothing, or that is not known. */
+  grantedAtUnixMs(call: AttachmentCall, by: Deadline): Promise<number | undefined>
   /** What is wrong with the reservation of `addresses`, each as a sentence. */
   check(call: AttachmentCall, addresses: readonly Address[], by: Deadline): Promise<readonly string[]>
   /** Frees what the network holds for attachments other than `keep`; undefined: what the source itself knows to be stale. */

@@ -10,6 +10,11 @@ export interface Call {
   readonly network: NetworkConfiguration
   readonly own: TulleConfiguration
   readonly cniPath: readonly string[]
+  /**
+   * When this very call was given to another host of the engine whose answer was lost: that host may have done it. Undefined
+   * when this host is the first to try.
+   */
+  readonly askedAtUnixMs: number | undefined
 }
 
 /** A run of ADD, CHECK or DEL. */

@@ -29,6 +29,8 @@ export function delegateSource(type: string, edges: Edges): AddressSource {
       await edges.delegate(request(call, 'DEL'), by)
     },
 
+    grantedAtUnixMs: async () => undefined,
+
     async check(call, _addresses, by) {
       await edges.delegate(request(call, 'CHECK'), by)
       return []

@@ -4,6 +4,7 @@ import type { AllocateRequest, CollectReply, CollectRequest, ReleaseRequest } fr
 import type { SpoolEntry } from '../ipam/spool-entry.ts'
 import type { Kernel } from '../plan/kernel.ts'
 import type { Deadline } from '../time/deadline.ts'
+import type { Call } from './call.ts'
 
 /** ipamd, as a plugin uses it. Refusals are IpamProblem, a daemon that does not answer is IpamUnavailable. */
 export interface Ipam {
@@ -27,7 +28,12 @@ export interface DelegateCall {
 
 /** Everything that the engine touches outside itself. Both hosts, the executable and the daemon, bring their own. */
 export interface Edges {
-  /** @throws {NetnsError} when `podNetnsPath` cannot be opened as a network namespace. */
+  /** Called before anything else is done for a call. @throws {Declined} when this host cannot do it. Absent: it does all. */
+  admit?(call: Call): void
+  /**
+   * @throws {NetnsError} when `podNetnsPath` cannot be opened as a network namespace.
+   * @throws {Declined} when it is another one here than where the call comes from.
+   */
   openKernel(podNetnsPath?: string): Kernel
   ipam(socketPath: string): Ipam
   /** Runs a plugin and returns its standard output. @throws {CniError} what the plugin reported, or why it could not run. */
@@ -49,5 +55,17 @@ export class NetnsError extends Error {
   constructor(path: string, options: ErrorOptions & { readonly reason: string }) {
     super(`network namespace ${path}: ${options.reason}`, options)
     this.path = path
+  }
+}
+
+/** This host of the engine cannot do the call and has changed nothing: another host has to do it. Never becomes an answer. */
+export class Declined extends Error {
+  override readonly name = 'Declined'
+  /** Lower case letters and hyphens, at most 32: it goes into a header and a label. */
+  readonly reason: string
+
+  constructor(reason: string, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.reason = reason
   }
 }

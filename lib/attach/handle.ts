@@ -14,18 +14,20 @@ import { status } from './status.ts'
 /** Well below the two minutes that the kubelet waits (R4). */
 const BUDGET_MS = { ADD: 30_000, DEL: 30_000, CHECK: 15_000, GC: 60_000, STATUS: 5_000 } as const
 
-/** Performs one run of the plugin `tulle`, in the executable or in the daemon. Never throws: see runPlugin. */
+/** Performs one run of the plugin `tulle`, in the executable or in the daemon. Throws nothing but Declined: see runPlugin. */
 export function handle(run: Run, edges: Edges): Promise<Outcome> {
   return runPlugin(run, {
     about: 'CNI plugin of Tulle: attaches a container to a routed pod network',
     budgetMs: BUDGET_MS,
-    perform: (invocation, network, by) => perform(invocation, network, { edges, by }),
+    perform: (invocation, network, by) =>
+      perform(invocation, network, { edges, by, askedAtUnixMs: askedAtOf(run.env) }),
   })
 }
 
 interface Host {
   readonly edges: Edges
   readonly by: Deadline
+  readonly askedAtUnixMs: number | undefined
 }
 
 async function perform(
@@ -33,11 +35,13 @@ async function perform(
   network: NetworkConfiguration,
   on: Host,
 ): Promise<object | undefined> {
-  const { edges, by } = on
+  const { edges, by, askedAtUnixMs } = on
   const { command, cniPath } = invocation
   // What takes things down must not fail on what a newer or an older configuration says about putting them up (D6).
   const lenient = command === 'DEL' || command === 'GC'
-  const call: Call = { network, own: parseTulleConfiguration(network, { lenient }), cniPath }
+  const own = parseTulleConfiguration(network, { lenient })
+  const call: Call = { network, own, cniPath, askedAtUnixMs }
+  edges.admit?.(call)
   switch (command) {
     case 'ADD':
       return renderResult(await add(attachmentCall(call, invocation), edges, by), network.cniVersion)
@@ -54,4 +58,9 @@ async function perform(
 
 function attachmentCall(call: Call, invocation: AttachmentCall['invocation']): AttachmentCall {
   return { ...call, invocation, attachment: attachmentOf(call.network, invocation) }
+}
+
+/** What the launcher says in TULLE_ASKED_AT: see Call. Anything but a moment is not from it. */
+function askedAtOf({ TULLE_ASKED_AT: text }: Run['env']): number | undefined {
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined
 }

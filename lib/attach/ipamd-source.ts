@@ -34,6 +34,10 @@ export function ipamdSource({ socketPath, pool }: TulleIpam, edges: Edges): Addr
       await releaseOrSpool({ attachment, socketPath }, edges, by)
     },
 
+    async grantedAtUnixMs({ attachment }, by) {
+      return (await ipam.find(attachment, by))?.leasedAtUnixMs
+    },
+
     async check({ attachment }, addresses, by) {
       const lease = await ipam.find(attachment, by)
       if (lease === undefined) return [`ipamd has no lease for ${attachment.containerId}/${attachment.ifName}`]

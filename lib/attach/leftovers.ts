@@ -34,16 +34,16 @@ export function ownershipOf(link: ObservedLink, attachment: AttachmentKey): Owne
  * @throws {CniError} code 103 naming the interface and whose it is.
  */
 export async function clearLeftovers(kernel: Kernel, names: Names, by: Deadline): Promise<void> {
-  const { attachment, hostIfName, podIfName, netnsPath } = names
+  const { attachment, hostIfName, podIfName, netnsPath, isOwnAttempt } = names
   const host = await kernel.observeLink('host', hostIfName, by)
   const pod = await kernel.observeLink('pod', podIfName, by)
   if (host !== undefined) {
     const ownership = ownershipOf(host, attachment)
     if (ownership === 'foreign') throw exists(`host link ${hostIfName}`, `its alias is '${host.alias ?? ''}'`)
     const isInUse = ownership === 'ours' && pod !== undefined && pod.index === host.peerIndex
-    if (isInUse)
+    if (isInUse && !isOwnAttempt)
       throw exists(`${podIfName} in ${netnsPath}`, 'an earlier ADD of this container made it; want DEL first')
-    // Either ADD never ended, or its other end is in a namespace that is no longer this container's.
+    // Either ADD never ended, or its answer was lost, or its other end is in a namespace that is no longer this container's.
     await removeLink(kernel, hostIfName, by)
   }
   if (pod !== undefined && (await kernel.observeLink('pod', podIfName, by)) !== undefined) {
@@ -57,6 +57,8 @@ export interface Names {
   readonly hostIfName: IfName
   readonly podIfName: IfName
   readonly netnsPath: string
+  /** True when a whole interface of the attachment can only be this call's own work. */
+  readonly isOwnAttempt: boolean
 }
 
 /** Removes a host-side link and with it the pod's. A link that is not there is removed. */

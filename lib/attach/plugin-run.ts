@@ -4,6 +4,7 @@ import { parseInvocation, type Environment, type Invocation } from '../cni/invoc
 import { parseJsonObject } from '../cni/json.ts'
 import { parseCniVersion, SUPPORTED_VERSIONS, supportsVerb } from '../cni/version.ts'
 import { Deadline } from '../time/deadline.ts'
+import { Declined } from './edges.ts'
 import { toCniError } from './to-cni-error.ts'
 
 /** What one run of a plugin comes to. */
@@ -19,6 +20,8 @@ export interface Run {
   readonly env: Environment
   /** Reads standard input to its end. @throws {CniError} code 5. */
   readStdin(by: Deadline): string
+  /** When whoever asked stops waiting; absent when nobody said. */
+  readonly by?: Deadline
 }
 
 /** An invocation that works on a network. */
@@ -41,7 +44,9 @@ const VERSION_INPUT_MS = 1_000
 /**
  * Performs one run of a plugin: environment and standard input in, one document and an exit code out.
  *
- * Never throws: whatever fails becomes an error document on standard output (SPEC 1.1.0, sections 2 and 5).
+ * Whatever fails becomes an error document on standard output (SPEC 1.1.0, sections 2 and 5).
+ *
+ * @throws {Declined} only: then another host has to do it, and nothing was changed.
  */
 export async function runPlugin(run: Run, plugin: Plugin): Promise<Outcome> {
   let stdin = ''
@@ -49,15 +54,22 @@ export async function runPlugin(run: Run, plugin: Plugin): Promise<Outcome> {
     const invocation = parseInvocation(run.env)
     if (invocation.command === 'about') return byHand(plugin)
     if (invocation.command === 'VERSION') return success(version(readVersionInput(run)))
-    const by = Deadline.in(plugin.budgetMs[invocation.command])
+    const budgetMs = plugin.budgetMs[invocation.command]
+    const by = run.by?.capped(budgetMs) ?? Deadline.in(budgetMs)
     stdin = run.readStdin(by)
     // DEL must not fail on what an older or a newer configuration says beside the attachment (checklist D6).
     const network = parseNetworkConfiguration(stdin, { lenient: invocation.command === 'DEL' })
     refuseTooNewVerb(invocation.command, network)
     return success(await plugin.perform(invocation, network, by))
   } catch (failure) {
-    return { stdout: `${renderCniError(toCniError(failure), versionOfErrors(stdin))}\n`, stderr: '', exitCode: 1 }
+    if (failure instanceof Declined) throw failure
+    return failed(failure, stdin)
   }
+}
+
+/** What a run comes to that fails for this reason, with this input. */
+export function failed(failure: unknown, stdin: string): Outcome {
+  return { stdout: `${renderCniError(toCniError(failure), versionOfErrors(stdin))}\n`, stderr: '', exitCode: 1 }
 }
 
 /** An error has the version of the configuration, also when that cannot be read as a whole; or else our newest. */

@@ -54,6 +54,7 @@ const PROBLEMS: Readonly<Record<ProblemType, number>> = {
   'address-unavailable': 104,
   'not-available-yet': 11,
   overlaps: 104,
+  declined: 104,
   'other-lease': 104,
   'bad-request': 104,
   forbidden: 104,

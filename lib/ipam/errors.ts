@@ -10,6 +10,7 @@ const PROBLEMS = {
   'address-unavailable': { status: 409, title: 'Somebody else has the address' },
   overlaps: { status: 409, title: 'The range overlaps another one' },
   'other-lease': { status: 409, title: 'The attachment has another lease' },
+  declined: { status: 421, title: 'The plugin has to do this call itself' },
   'too-large': { status: 413, title: 'The request body is too large' },
   'unsupported-media-type': { status: 415, title: 'The request body is not application/json' },
   internal: { status: 500, title: 'ipamd failed; this is a bug' },

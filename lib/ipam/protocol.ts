@@ -32,6 +32,8 @@ export const PATHS = {
   reservations: '/v1/reservations',
   endReservation: '/v1/reservations/end',
   backup: '/v1/backup',
+  cni: '/v1/cni',
+  served: '/v1/served',
   openapi: '/v1/openapi.json',
   metrics: '/metrics',
   health: '/healthz',

@@ -45,6 +45,14 @@ export function openLinuxKernel(addon: NativeAddon, options: LinuxKernelOptions)
   return new LinuxKernel(addon, pod, options.exchange)
 }
 
+/** Opens the running kernel for an attachment whose namespace is open. The kernel closes it when it is disposed. */
+export function openLinuxKernelIn(
+  addon: NativeAddon,
+  { pod, exchange }: { readonly pod: NetnsHandle | undefined; readonly exchange: 'sync' | 'async' },
+): Kernel {
+  return new LinuxKernel(addon, pod, exchange)
+}
+
 class LinuxKernel implements Kernel {
   readonly #addon: NativeAddon
   readonly #pod: NetnsHandle | undefined

@@ -29,15 +29,21 @@ export function readStdin({ addon, fd, by }: StdinOptions): string {
     if (!addon.waitReadable(fd, by.remainingMs())) throw failed('it did not end in time')
     const chunk = Buffer.allocUnsafe(CHUNK_BYTES)
     const read = readChunk(fd, chunk)
-    if (read === 0) return decode(Buffer.concat(chunks))
+    if (read === 0) return decodeStdin(Buffer.concat(chunks))
     length += read
     if (length > MAX_STDIN_BYTES) throw failed(`it has more than ${MAX_STDIN_BYTES} bytes`)
     chunks.push(chunk.subarray(0, read))
   }
 }
 
-/** Bytes that are no text would turn into other text unseen, and a delegated plugin would get that (RFC 8259, section 8.1). */
-function decode(bytes: Buffer): string {
+/**
+ * The text of standard input, which came some other way.
+ *
+ * Bytes that are no text would turn into other text unseen, and a delegated plugin would get that (RFC 8259, section 8.1).
+ *
+ * @throws {CniError} code 6.
+ */
+export function decodeStdin(bytes: Buffer): string {
   if (isUtf8(bytes)) return bytes.toString()
   throw new CniError(ErrorCode.decode, 'Cannot decode standard input: it is not UTF-8')
 }

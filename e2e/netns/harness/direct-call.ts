@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { invokePlugin, type PluginOutcome } from './invoke.ts'
 import type { JsonObject } from './json.ts'
+import type { Netns } from './namespace.ts'
 import type { RuntimeAttachment } from './runtime.ts'
 import { BIN_FOLDER } from './tulle.ts'
 
@@ -14,6 +15,8 @@ export interface DirectCall {
   readonly stdin?: string
   /** The executable to run; dist/bin/tulle when absent. */
   readonly executable?: string
+  /** Where the plugin runs; in the node when absent. */
+  readonly netns?: Netns
 }
 
 /** Calls the plugin with `command` for `attachment`: a good call at 1.1.0, but for what `call` says. */
@@ -41,6 +44,7 @@ export async function callDirectly(
   return await invokePlugin({
     executable: call.executable ?? join(BIN_FOLDER, 'tulle'),
     env: Object.fromEntries(Object.entries(env).filter(isSet)),
+    ...(call.netns === undefined ? {} : { netns: call.netns }),
     stdin: call.stdin ?? JSON.stringify(configuration),
   })
 }

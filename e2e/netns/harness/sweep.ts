@@ -78,11 +78,11 @@ export async function sweep(t: Test, options: SweepOptions, judge: (round: Round
   }
 }
 
-/** A folder with a `tulle` that runs the real one under strace, as SYSCALL and FAULT say. */
+/** A folder with a `tulle` that does the work itself, under strace, as SYSCALL and FAULT say. */
 async function makeWrapper(folder: string, log: string): Promise<string> {
   const wrapped = join(folder, 'faulty')
   await mkdir(wrapped)
-  const command = `strace -f -qq -o ${log} -e "trace=$SYSCALL" -e "inject=$SYSCALL:$FAULT" ${BIN_FOLDER}/tulle`
+  const command = `strace -f -qq -o ${log} -e "trace=$SYSCALL" -e "inject=$SYSCALL:$FAULT" ${BIN_FOLDER}/tulle-node`
   await writeFile(join(wrapped, 'tulle'), `#!/bin/sh\nexec ${command}\n`)
   await chmod(join(wrapped, 'tulle'), 0o755)
   return wrapped
