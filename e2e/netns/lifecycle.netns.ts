@@ -156,7 +156,7 @@ t.test('ADD without ipamd fails with code 11, and once ipamd is back nothing is 
     const added = await node.runtime.add(newAttachment(netns))
     t.match(added.json, { code: 11, msg: /^ipamd at \/run\/tulle\/ipamd\.sock: nobody listens \(ENOENT\)/ })
     t.equal(await snapshotOf(node.netns), before, 'the network is as it was')
-    t.same(await readdir(join(RUN_FOLDER, 'spool')), [], 'what was never asked for is not given back')
+    t.same(await spooledReleases(), [], 'what was never asked for is not given back')
     await node.startIpamd()
   })
 })

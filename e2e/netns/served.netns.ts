@@ -63,7 +63,7 @@ const scenes: fc.Arbitrary<Scene> = fc.record({
       'cni.dev/valid-attachments': fc.constantFrom<unknown>([], null, [{ containerID: 'x', ifname: 'eth0' }], 'x'),
     },
     { requiredKeys: ['cniVersion', 'name', 'ipam'] },
-  ) as fc.Arbitrary<JsonObject>,
+  ),
   env: fc.record(
     {
       CNI_ARGS: fc.constantFrom(

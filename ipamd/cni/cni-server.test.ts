@@ -51,7 +51,7 @@ function serverOf(t: Test, ipam: Partial<Ipam> = {}) {
     }
     const said = Object.entries({ ...good, ...headers }).filter(([, value]) => value !== undefined)
     const variables = Object.entries(invocation).map(([name, value]) => [`Env-${name}`, value])
-    const raw = [...said, ...variables].flat() as string[]
+    const raw = [...said, ...variables].flat()
     return server.serve(raw, Buffer.from(JSON.stringify({ ...CONFIGURATION, ...configuration })))
   }
   return { server, serve, declined }

@@ -102,6 +102,12 @@ async function daemon(
   return { socket, requests }
 }
 
+/** Sends the reply byte by byte, each when the one before it is out. */
+async function dribble(connection: Socket): Promise<void> {
+  for (const byte of REPLY) await new Promise<void>(resolve => connection.write(byte, () => resolve()))
+  connection.end()
+}
+
 function isWhole(request: string): boolean {
   const end = request.indexOf('\r\n\r\n')
   const length = /^content-length: (\d+)\r$/im.exec(request)?.[1]
@@ -111,11 +117,7 @@ function isWhole(request: string): boolean {
 t.test(
   'the launcher prints the body of the reply and ends with its exit code, in whatever pieces it comes',
   async t => {
-    const { socket } = await daemon(t, async connection => {
-      connection.setNoDelay(true)
-      for (const byte of REPLY) await new Promise(resolve => connection.write(byte, resolve))
-      connection.end()
-    })
+    const { socket } = await daemon(t, connection => void dribble(connection))
     t.same(await launch({ socket }), { exitCode: 7, stdout: '{"ips":[]}' })
   },
 )
