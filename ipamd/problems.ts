@@ -1,4 +1,5 @@
 import { IpamProblem } from '../lib/ipam/errors.ts'
+import { formatAddressRange, type AddressRange } from '../lib/net/address-range.ts'
 import { formatAddress, type Address } from '../lib/net/address.ts'
 import { ParseError } from '../lib/net/parse-error.ts'
 import { formatPrefix } from '../lib/net/prefix.ts'
@@ -17,11 +18,23 @@ export function problemOf(refusal: Refusal, nowUnixMs: number): IpamProblem {
       return addressProblem(refusal, nowUnixMs)
     case 'other-lease': {
       const held = refusal.lease.addresses.map(({ address }) => formatAddress(address)).join(', ')
-      const wanted = formatAddress(refusal.wanted)
+      const wanted =
+        'family' in refusal.wanted ? formatAddress(refusal.wanted) : `addresses in ${ranges(refusal.wanted)}`
       return new IpamProblem('other-lease', `the attachment holds ${held}, wanted ${wanted}: release it first`)
     }
     case 'overlaps':
       return overlapProblem(refusal)
+    case 'range-refused': {
+      const range = formatAddressRange(refusal.range)
+      const prefixes = refusal.pool.prefixes.map(formatPrefix).join(', ')
+      return new IpamProblem(
+        'bad-address',
+        `range ${range}: want a range in pool "${refusal.pool.name}", ${prefixes}`,
+        {
+          members: { range },
+        },
+      )
+    }
     case 'not-available-yet':
       return new IpamProblem(
         'not-available-yet',
@@ -44,9 +57,14 @@ function exhaustedProblem(refusal: PoolExhausted, nowUnixMs: number): IpamProble
   parts.push(`${capacity} in all`)
   if (blockLimit !== undefined) parts.push(`the node has as many blocks as maxBlocks allows, ${blockLimit}`)
   if (nextFreeAtUnixMs !== undefined) parts.push(`the next is free ${inSeconds(nextFreeAtUnixMs, nowUnixMs)}`)
-  return new IpamProblem('pool-exhausted', `pool "${pool}" has no free IPv${family} address: ${parts.join(', ')}`, {
-    members: { pool, family, leased, cooling, reserved, capacity: capacity.toString() },
-  })
+  const where = refusal.within === undefined ? '' : ` in ${ranges(refusal.within)}; in the whole pool`
+  return new IpamProblem(
+    'pool-exhausted',
+    `pool "${pool}" has no free IPv${family} address${where}: ${parts.join(', ')}`,
+    {
+      members: { pool, family, leased, cooling, reserved, capacity: capacity.toString() },
+    },
+  )
 }
 
 /** The problem that tells why a certain address is not leased or reserved. */
@@ -55,6 +73,7 @@ export function addressProblem(refusal: AddressRefused, nowUnixMs: number): Ipam
   const because = `address ${members.address}: ${reasonOf(refusal, nowUnixMs)}`
   switch (refusal.why) {
     case 'outside':
+    case 'not-within':
     case 'never-leased':
       return new IpamProblem('bad-address', because, { members })
     case 'cooling':
@@ -68,6 +87,8 @@ function reasonOf(refusal: AddressRefused, nowUnixMs: number): string {
   switch (refusal.why) {
     case 'outside':
       return `want an address of pool "${refusal.pool.name}", ${refusal.pool.prefixes.map(formatPrefix).join(', ')}`
+    case 'not-within':
+      return `want an address in ${ranges(refusal.ranges)}, as the request says`
     case 'never-leased':
       return `${refusal.role} in block ${formatPrefix(refusal.block)}, never leased`
     case 'leased':
@@ -83,6 +104,10 @@ function reasonOf(refusal: AddressRefused, nowUnixMs: number): string {
     case 'block-limit':
       return `its block ${formatPrefix(refusal.block)} would be one more than maxBlocks allows, ${refusal.limit}`
   }
+}
+
+function ranges(all: readonly AddressRange[]): string {
+  return all.map(formatAddressRange).join(', ')
 }
 
 function inSeconds(unixMs: number, nowUnixMs: number): string {

@@ -12,7 +12,7 @@ import { asObjects, type JsonObject } from './harness/json.ts'
 // Pods that ask for certain addresses (checklist 1.14, E8; R33), against the executables and the kernel.
 
 const ANNOTATIONS = 'io.kubernetes.cri.pod-annotations'
-const CAPABILITIES = { capabilities: { ips: true, [ANNOTATIONS]: true } }
+const CAPABILITIES = { capabilities: { ips: true, ipRanges: true, [ANNOTATIONS]: true } }
 const COOLDOWN_SECONDS = 1
 const [V4, V6] = ['10.244.0.77', 'fd00:10:244::77'] as const
 
@@ -147,6 +147,37 @@ t.test('a pod chooses the pool by annotation, and a pool that is none is refused
   await using netns = await Netns.create('pod')
   const asking = { ...newAttachment(netns), ...annotated({ 'tulle.dev/pool': 'red' }) }
   t.match((await node.runtime.add(asking)).json, { code: 7, msg: 'no pool "red": want one of default, blue' })
+})
+
+t.test('pods get addresses of the ranges that are asked for, until those are used up', async t => {
+  await using node = await TulleNode.start({ plugin: CAPABILITIES })
+  await leavesNothing(t, node, async () => {
+    await using one = await Netns.create('pod')
+    await using two = await Netns.create('pod')
+    const v4 = { subnet: '10.244.0.0/24', rangeStart: '10.244.0.200', rangeEnd: '10.244.0.200' }
+    const ask = (ipRanges: readonly unknown[]): Asking => ({ capabilities: { ipRanges } })
+    const holder = { ...newAttachment(one), ...ask([[v4], [{ subnet: 'fd00:10:244::8000/113' }]]) }
+    t.same(addressesOf(added(await node.runtime.add(holder))), ['10.244.0.200', 'fd00:10:244::8000'])
+    const refusals = [
+      {
+        ipRanges: [[v4]],
+        code: 101,
+        msg: /^pool "default" has no free IPv4 address in 10\.244\.0\.200; in the whole pool: /,
+      },
+      {
+        ipRanges: [[{ subnet: '10.9.0.0/24' }]],
+        code: 7,
+        msg: /^range 10\.9\.0\.0-10\.9\.0\.255: want a range in pool "default", 10\.244\.0\.0\/16, fd/,
+      },
+    ]
+    for (const { ipRanges, code, msg } of refusals) {
+      const refused = { ...newAttachment(two), ...ask(ipRanges) }
+      t.match((await node.runtime.add(refused)).json, { code, msg })
+      t.equal((await node.runtime.del(refused)).exitCode, 0)
+    }
+    t.equal((await node.leases()).length, 1)
+    t.equal((await node.runtime.del(holder)).exitCode, 0)
+  })
 })
 
 t.test('a container under the reference bridge gets the address that is asked of tulle-ipam', async t => {

@@ -1,6 +1,7 @@
 import { attachmentKeyText } from '../../lib/ipam/attachment.ts'
 import type { Lease, LeasedAddress } from '../../lib/ipam/lease.ts'
 import type { AllocateRequest } from '../../lib/ipam/protocol.ts'
+import type { AddressRange } from '../../lib/net/address-range.ts'
 import { addressAt, equalAddresses, type Address, type Family } from '../../lib/net/address.ts'
 import { containsAddress } from '../../lib/net/prefix.ts'
 import { nextBlock } from './carve.ts'
@@ -8,8 +9,10 @@ import { isAtBlockLimit, type Demand, type FreeAddress } from './demand.ts'
 import type { LeaseEvent } from './events.ts'
 import { findOverlap, type Overlap } from './foreign-range.ts'
 import { findExact, type AddressRefused } from './exact.ts'
-import { capacityOf, gatewayOf } from './pool.ts'
+import { capacityOf, gatewayOf, type Pool } from './pool.ts'
+import { isWithin, type Range } from './range.ts'
 import { freshBlock, neverLeased, type BlockState, type FamilyState, type PoolState, type State } from './state.ts'
+import { neverLeasedWithin, outsidePool, rangesWithin, withFamily } from './within.ts'
 
 export type Allocation =
   | { readonly kind: 'leased'; readonly lease: Lease; readonly events: readonly LeaseEvent[] }
@@ -20,8 +23,10 @@ export type Allocation =
 /** Why nothing can be leased. */
 export type Refusal =
   | { readonly kind: 'unknown-pool'; readonly pool: string; readonly known: readonly string[] }
-  /** The attachment has a lease, without an address that it asks for now. */
-  | { readonly kind: 'other-lease'; readonly lease: Lease; readonly wanted: Address }
+  /** The attachment has a lease, without an address that it asks for now, or with one outside the ranges that it names now. */
+  | { readonly kind: 'other-lease'; readonly lease: Lease; readonly wanted: Address | readonly AddressRange[] }
+  /** The pool does not have all of the range. */
+  | { readonly kind: 'range-refused'; readonly range: AddressRange; readonly pool: Pool }
   | PoolExhausted
   | AddressRefused
   /** The next block overlaps what is not ours. */
@@ -44,6 +49,8 @@ export interface PoolExhausted {
   readonly nextFreeAtUnixMs: number | undefined
   /** The pool's maxBlocks, when the node has as many: more addresses may be left in the pool. */
   readonly blockLimit: number | undefined
+  /** The ranges that the request names. The counts are of the whole pool. */
+  readonly within: readonly AddressRange[] | undefined
 }
 
 /**
@@ -51,25 +58,29 @@ export interface PoolExhausted {
  *
  * What the request names comes first, then what is reserved for its owner, then what is kept for its owner. Anybody gets, in
  * this order: an address that was never leased; the least recently freed one whose cooldown is over; one of a new block; one
- * that is kept for another owner; and, when the pool says so, the least recently freed one though it cools down.
+ * that is kept for another owner; and, when the pool says so, the least recently freed one though it cools down. Where the
+ * request names ranges of a family, all of this holds for the addresses in them.
  */
 export function allocate(state: State, request: AllocateRequest, nowUnixMs: number): Allocation {
   const held = state.leases.get(attachmentKeyText(request.attachment))
-  if (held !== undefined) return answerAgain(held, request.addresses ?? [])
+  if (held !== undefined) return answerAgain(held, request)
   const pool = findPool(state, request.pool)
   if ('kind' in pool) return pool
   const demand = { pool, owner: request.owner, nowUnixMs }
   const outside = request.addresses?.find(({ family }) => !pool.families.some(each => each.family === family))
   if (outside !== undefined) return { kind: 'address-refused', address: outside, why: 'outside', pool: pool.pool }
+  const strange = request.within && outsidePool(pool.pool, request.within)
+  if (strange !== undefined) return { kind: 'range-refused', range: strange, pool: pool.pool }
   const events: LeaseEvent[] = []
   const addresses: LeasedAddress[] = []
   for (const family of pool.families) {
+    const wish = { ...demand, family, within: request.within && rangesWithin(request.within, family.family) }
     const named = request.addresses?.find(each => each.family === family.family)
     const free =
       named === undefined
-        ? (ownAddress(state, { ...demand, family }) ?? nextFree(state, { ...demand, family }))
-        : findExact(state, { ...demand, family, address: named })
-    if (free === undefined) return exhausted(pool, family, nowUnixMs)
+        ? (ownAddress(state, wish) ?? nextFree(state, wish))
+        : findExact(state, { ...wish, address: named })
+    if (free === undefined) return exhausted(wish)
     if ('kind' in free) return free
     const overlap = overlapOf(state, free)
     if (overlap !== undefined) return overlap
@@ -88,9 +99,13 @@ export function allocate(state: State, request: AllocateRequest, nowUnixMs: numb
   return { kind: 'leased', lease, events: [...events, { type: 'leased', lease, pod: request.pod, via: request.via }] }
 }
 
-function answerAgain(lease: Lease, wanted: readonly Address[]): Allocation {
-  const missing = wanted.find(each => !lease.addresses.some(({ address }) => equalAddresses(address, each)))
-  return missing === undefined ? { kind: 'already-leased', lease } : { kind: 'other-lease', lease, wanted: missing }
+function answerAgain(lease: Lease, { addresses = [], within = [] }: AllocateRequest): Allocation {
+  const missing = addresses.find(each => !lease.addresses.some(({ address }) => equalAddresses(address, each)))
+  if (missing !== undefined) return { kind: 'other-lease', lease, wanted: missing }
+  const isOutside = lease.addresses.some(
+    ({ address }) => !isWithin(rangesWithin(within, address.family), address.value),
+  )
+  return isOutside ? { kind: 'other-lease', lease, wanted: within } : { kind: 'already-leased', lease }
 }
 
 /** Why a new attachment could not get a lease now; undefined when it could. Changes nothing. */
@@ -99,7 +114,7 @@ export function refusalOf(state: State, poolName: string | undefined, nowUnixMs:
   if ('kind' in pool) return pool
   for (const family of pool.families) {
     const free = nextFree(state, { pool, family, nowUnixMs })
-    if (free === undefined) return exhausted(pool, family, nowUnixMs)
+    if (free === undefined) return exhausted({ pool, family, nowUnixMs })
     const overlap = overlapOf(state, free)
     if (overlap !== undefined) return overlap
   }
@@ -119,7 +134,7 @@ function findPool(state: State, name: string | undefined): PoolState | Refusal {
 
 /** What is reserved or kept for the owner. When it can not be had now, the owner gets any other address. */
 function ownAddress(state: State, demand: Demand): FreeAddress | undefined {
-  const { pool, family, owner, nowUnixMs } = demand
+  const { pool, family, owner, nowUnixMs, within } = demand
   if (owner === undefined) return undefined
   for (const { address } of state.reservationsOf.get(owner) ?? []) {
     if (!pool.pool.prefixes.some(prefix => containsAddress(prefix, address)) || address.family !== family.family)
@@ -127,39 +142,51 @@ function ownAddress(state: State, demand: Demand): FreeAddress | undefined {
     const free = findExact(state, { ...demand, address })
     if (!('kind' in free)) return free
   }
-  const kept = family.freed.keptFor(owner, nowUnixMs)
+  const kept = family.freed.keptFor(owner, nowUnixMs, within)
   return kept && { address: addressAt(family.family, kept.value), block: kept.block, takes: false }
 }
 
 function nextFree(state: State, demand: Demand): FreeAddress | undefined {
-  const { pool, family, nowUnixMs } = demand
-  const open = family.blocks[family.firstOpen]
-  const never = open === undefined ? undefined : firstOf(open, family)
+  const { pool, family, nowUnixMs, within } = demand
+  const never = firstNeverLeased(demand)
   if (never !== undefined) return { ...never, takes: false }
   const freed =
-    family.freed.available(nowUnixMs) ??
+    family.freed.available(nowUnixMs, within) ??
     firstOfNewBlock(state, demand) ??
-    family.freed.keptButCool(nowUnixMs) ??
-    (pool.pool.whenOnlyCooling === 'takeOldest' ? family.freed.oldest() : undefined)
+    family.freed.keptButCool(nowUnixMs, within) ??
+    (pool.pool.whenOnlyCooling === 'takeOldest' ? family.freed.oldest(within) : undefined)
   if (freed === undefined || 'takes' in freed) return freed
   return { address: addressAt(family.family, freed.value), block: freed.block, takes: false }
 }
 
-function firstOfNewBlock(state: State, { pool, family }: Demand): FreeAddress | undefined {
+/** An address of the node's blocks that was never leased. Without ranges, the first block that has one is known. */
+function firstNeverLeased({ family, within }: Demand): Omit<FreeAddress, 'takes'> | undefined {
+  for (let index = family.firstOpen; ; index += 1) {
+    const block = family.blocks[index]
+    const first = block && firstOf(block, family, within)
+    if (first !== undefined || block === undefined || within === undefined) return first
+  }
+}
+
+function firstOfNewBlock(state: State, { pool, family, within }: Demand): FreeAddress | undefined {
   if (isAtBlockLimit(pool, family)) return undefined
   const taken = state.blocks.map(block => block.prefix)
   for (;;) {
-    const prefix = nextBlock(pool.pool, family.family, taken)
+    const prefix = nextBlock(pool.pool, { family: family.family, taken, within })
     if (prefix === undefined) return undefined
-    const first = firstOf(freshBlock(pool.pool, prefix), family)
+    const first = firstOf(freshBlock(pool.pool, prefix), family, within)
     if (first !== undefined) return { ...first, takes: true }
     // Reserved for owners as a whole: they take it themselves.
     taken.push(prefix)
   }
 }
 
-function firstOf(block: BlockState, family: FamilyState): Omit<FreeAddress, 'takes'> | undefined {
-  const value = neverLeased(block, family)
+function firstOf(
+  block: BlockState,
+  family: FamilyState,
+  within: readonly Range[] | undefined,
+): Omit<FreeAddress, 'takes'> | undefined {
+  const value = within === undefined ? neverLeased(block, family) : neverLeasedWithin(block, family, within)
   return value === undefined ? undefined : { address: addressAt(family.family, value), block: block.prefix }
 }
 
@@ -168,7 +195,7 @@ function leasedAddress({ address, block }: FreeAddress): LeasedAddress {
   return { address, block, ...(gateway === undefined ? {} : { gateway }) }
 }
 
-function exhausted(pool: PoolState, family: FamilyState, nowUnixMs: number): PoolExhausted {
+function exhausted({ pool, family, nowUnixMs, within }: Demand): PoolExhausted {
   const inPool = (value: bigint): boolean =>
     pool.pool.prefixes.some(prefix => containsAddress(prefix, { family: family.family, value }))
   const reserved = [...family.reservations.keys()].filter(value => inPool(value) && !family.leased.has(value))
@@ -180,7 +207,8 @@ function exhausted(pool: PoolState, family: FamilyState, nowUnixMs: number): Poo
     cooling: family.freed.countCooling(nowUnixMs),
     reserved: reserved.length,
     capacity: capacityOf(pool.pool, family.family),
-    nextFreeAtUnixMs: family.freed.nextFreeAtUnixMs(),
+    nextFreeAtUnixMs: family.freed.nextFreeAtUnixMs(within),
     blockLimit: isAtBlockLimit(pool, family) ? pool.pool.maxBlocks : undefined,
+    within: within && withFamily(within, family.family),
   }
 }

@@ -176,8 +176,8 @@ t.test('collect() names the leases of the network that are not valid (G1, G7)', 
 t.test('nextBlock() steps over blocks of other lengths', async t => {
   const pool = poolOf(['10.0.0.0/22'])
   const taken = ['10.0.1.128/25', '10.0.0.0/24', '10.0.2.0/23'].map(parsePrefix)
-  t.equal(nextBlock(pool, 4, taken), undefined)
-  t.equal(formatPrefix(nextBlock(pool, 4, taken.slice(0, 2)) ?? parsePrefix('::/0')), '10.0.2.0/24')
+  t.equal(nextBlock(pool, { family: 4, taken }), undefined)
+  t.equal(formatPrefix(nextBlock(pool, { family: 4, taken: taken.slice(0, 2) }) ?? parsePrefix('::/0')), '10.0.2.0/24')
 })
 
 t.test('restoreState() leases nothing from a block that the pool has lost', async t => {

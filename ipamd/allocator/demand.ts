@@ -1,5 +1,6 @@
 import type { Address } from '../../lib/net/address.ts'
 import type { Prefix } from '../../lib/net/prefix.ts'
+import type { Range } from './range.ts'
 import type { FamilyState, PoolState } from './state.ts'
 
 /** An address that may be leased. */
@@ -15,6 +16,8 @@ export interface Demand {
   readonly pool: PoolState
   readonly family: FamilyState
   readonly owner?: string | undefined
+  /** The only addresses that will do, sorted and disjoint. Absent: all of the pool. */
+  readonly within?: readonly Range[] | undefined
   readonly nowUnixMs: number
 }
 

@@ -1,13 +1,18 @@
+import type { AddressRange } from '../../lib/net/address-range.ts'
 import type { Address } from '../../lib/net/address.ts'
 import { containsAddress, overlaps, prefixOf, type Prefix } from '../../lib/net/prefix.ts'
 import { isAtBlockLimit, type Demand, type FreeAddress } from './demand.ts'
 import { isKept } from './freed-addresses.ts'
 import { blockLengthIn, gatewayOf, reservedIn, type Pool } from './pool.ts'
+import { isWithin } from './range.ts'
 import type { BlockState, State } from './state.ts'
+import { withFamily } from './within.ts'
 
 /** Why a certain address is not leased. */
 export type AddressRefused = { readonly kind: 'address-refused'; readonly address: Address } & (
   | { readonly why: 'outside'; readonly pool: Pool }
+  /** The request restricts its family to these ranges. */
+  | { readonly why: 'not-within'; readonly ranges: readonly AddressRange[] }
   /** It is the network address, the gateway or the broadcast address of its block, or the pool excludes it. */
   | { readonly why: 'never-leased'; readonly block: Prefix; readonly role: 'gateway' | 'excluded or a network address' }
   | { readonly why: 'leased'; readonly holder: string }
@@ -24,6 +29,10 @@ export function findExact(state: State, demand: Demand & { readonly address: Add
   const prefix = pool.pool.prefixes.find(each => containsAddress(each, address))
   const refuse = { kind: 'address-refused', address } as const
   if (prefix === undefined) return { ...refuse, why: 'outside', pool: pool.pool }
+  const { within } = demand
+  if (within !== undefined && !isWithin(within, address.value)) {
+    return { ...refuse, why: 'not-within', ranges: withFamily(within, family.family) }
+  }
   const held = blockOf(family.blocks, address)
   const block = held?.prefix ?? prefixOf(address, blockLengthIn(pool.pool, prefix))
   const never = (held?.reserved ?? reservedIn(pool.pool, block)).some(

@@ -1,5 +1,9 @@
 import type { Prefix } from '../../lib/net/prefix.ts'
 import { FreedQueue, type FreedAddress } from './freed-queue.ts'
+import { isWithin, sizeOfRange, type Range } from './range.ts'
+
+// The size of ranges up to which each of their addresses is looked up.
+const MAX_LOOK_UPS = 1024n
 
 /**
  * The freed addresses of one family of a pool: which is free for anybody, which is kept for its last owner, which is reserved.
@@ -70,26 +74,28 @@ export class FreedAddresses {
     this.#remember(freed, queue)
   }
 
-  /** What anybody may have: cooled down, and kept for nobody. The least recently freed one. */
-  available(nowUnixMs: number): FreedAddress | undefined {
+  /** What anybody may have: cooled down, and kept for nobody. The least recently freed one in the ranges, if there are any. */
+  available(nowUnixMs: number, within?: readonly Range[]): FreedAddress | undefined {
     return this.#leastRecent(
       ({ freedAtUnixMs, keepMs }) => freedAtUnixMs + Math.max(this.#cooldownMs, keepMs) <= nowUnixMs,
+      within,
     )
   }
 
   /** The least recently freed one that has cooled down but is still kept for its owner. */
-  keptButCool(nowUnixMs: number): FreedAddress | undefined {
-    return this.#leastRecent(({ freedAtUnixMs }) => freedAtUnixMs + this.#cooldownMs <= nowUnixMs)
+  keptButCool(nowUnixMs: number, within?: readonly Range[]): FreedAddress | undefined {
+    return this.#leastRecent(({ freedAtUnixMs }) => freedAtUnixMs + this.#cooldownMs <= nowUnixMs, within)
   }
 
   /** The least recently freed one that is not reserved, cooling or not. */
-  oldest(): FreedAddress | undefined {
-    return this.#leastRecent(() => true)
+  oldest(within?: readonly Range[]): FreedAddress | undefined {
+    return this.#leastRecent(() => true, within)
   }
 
   /** An address that the owner had last and that is kept for it still. Nobody had it since, so it need not cool down. */
-  keptFor(owner: string, nowUnixMs: number): FreedAddress | undefined {
+  keptFor(owner: string, nowUnixMs: number, within?: readonly Range[]): FreedAddress | undefined {
     for (const value of this.#byOwner.get(owner) ?? []) {
+      if (!isWithin(within, value)) continue
       const freed = this.get(value)
       if (freed !== undefined && this.#queueOf.get(value) !== this.#reserved && isKept(freed, nowUnixMs)) return freed
     }
@@ -105,8 +111,8 @@ export class FreedAddresses {
   }
 
   /** When the first address that is not reserved has cooled down. */
-  nextFreeAtUnixMs(): number | undefined {
-    const oldest = this.oldest()
+  nextFreeAtUnixMs(within?: readonly Range[]): number | undefined {
+    const oldest = this.oldest(within)
     return oldest === undefined ? undefined : oldest.freedAtUnixMs + this.#cooldownMs
   }
 
@@ -115,12 +121,33 @@ export class FreedAddresses {
     for (const queue of this.#all()) queue.shift(ms)
   }
 
-  #leastRecent(isEligible: (freed: FreedAddress) => boolean): FreedAddress | undefined {
+  #leastRecent(isEligible: IsEligible, within: readonly Range[] | undefined): FreedAddress | undefined {
+    if (within !== undefined) return this.#leastRecentWithin(within, isEligible)
     let found: FreedAddress | undefined
     for (const queue of this.#queues.values()) {
       const head = queue.oldest()
       if (head === undefined || !isEligible(head)) continue
       if (found === undefined || head.freedAtUnixMs < found.freedAtUnixMs) found = head
+    }
+    return found
+  }
+
+  /** Few addresses are looked up one by one; where there are many, one of the first in the queues is among them, as a rule. */
+  #leastRecentWithin(within: readonly Range[], isEligible: IsEligible): FreedAddress | undefined {
+    const size = within.reduce((sum, range) => sum + sizeOfRange(range), 0n)
+    const found =
+      size <= MAX_LOOK_UPS
+        ? within.flatMap(range => this.#anybodysIn(range)).filter(isEligible)
+        : [...this.#queues.values()].map(queue => queue.oldestOf(value => isWithin(within, value), isEligible))
+    return found.reduce(earlier, undefined)
+  }
+
+  #anybodysIn({ first, last }: Range): readonly FreedAddress[] {
+    const found: FreedAddress[] = []
+    for (let value = first; value <= last; value += 1n) {
+      const queue = this.#queueOf.get(value)
+      const freed = queue === this.#reserved ? undefined : queue?.get(value)
+      if (freed !== undefined) found.push(freed)
     }
     return found
   }
@@ -146,6 +173,14 @@ export class FreedAddresses {
     values?.delete(value)
     if (values?.size === 0) this.#byOwner.delete(owner)
   }
+}
+
+type IsEligible = (freed: FreedAddress) => boolean
+
+/** The one that was freed first; the first of two that were freed at once. */
+function earlier(a: FreedAddress | undefined, b: FreedAddress | undefined): FreedAddress | undefined {
+  if (a === undefined || b === undefined) return a ?? b
+  return b.freedAtUnixMs < a.freedAtUnixMs ? b : a
 }
 
 export function isKept({ freedAtUnixMs, keepMs, owner }: FreedAddress, nowUnixMs: number): boolean {

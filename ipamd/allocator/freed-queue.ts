@@ -15,7 +15,7 @@ export interface FreedAddress {
 const COMPACT_AFTER = 1024
 
 /**
- * Freed addresses, least recently freed first (checklist R8). Every method but insert(), countFreedAfter(), shift() and
+ * Freed addresses, least recently freed first (checklist R8). Every method but insert(), oldestOf(), countFreedAfter(), shift() and
  * deleteBlock() is O(1) on average.
  */
 export class FreedQueue {
@@ -56,6 +56,21 @@ export class FreedQueue {
       this.#head += 1
       this.#compact()
     }
+  }
+
+  /** The address that was freed longest ago among those that are wanted, as long as they are eligible. Costs O(n). */
+  oldestOf(
+    isWanted: (value: bigint) => boolean,
+    isEligible: (freed: FreedAddress) => boolean,
+  ): FreedAddress | undefined {
+    for (let index = this.#head; index < this.#order.length; index += 1) {
+      const freed = this.#order[index]
+      if (freed === undefined || this.#byValue.get(freed.value) !== freed) continue
+      // Those behind it were freed later.
+      if (!isEligible(freed)) return undefined
+      if (isWanted(freed.value)) return freed
+    }
+    return undefined
   }
 
   /** Removes the address, wherever it stands. */

@@ -20,6 +20,11 @@ export function intersect(a: Range, b: Range): Range | undefined {
   return first > last ? undefined : { first, last }
 }
 
+/** Whether the address is in one of the ranges; undefined ranges are no restriction. */
+export function isWithin(ranges: readonly Range[] | undefined, value: bigint): boolean {
+  return ranges === undefined || ranges.some(({ first, last }) => first <= value && value <= last)
+}
+
 /** The same addresses as sorted ranges that neither overlap nor touch. */
 export function mergeRanges(ranges: readonly Range[]): readonly Range[] {
   const merged: Range[] = []

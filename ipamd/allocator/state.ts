@@ -9,6 +9,7 @@ import { withPodCidrs, type PodCidr } from './pod-cidr.ts'
 import { familiesOf, hasBlock, reservedIn, type Pool } from './pool.ts'
 import { sizeOfRange, type Range } from './range.ts'
 import type { Reservation } from './reservation.ts'
+import { UsedRuns } from './used-runs.ts'
 
 /** A block of this node, and the pool that it was carved from. */
 export interface TakenBlock {
@@ -39,6 +40,7 @@ export interface FamilyState {
   /** Who has the address, as attachmentKeyText(). */
   readonly leased: Map<bigint, string>
   readonly freed: FreedAddresses
+  readonly usedRuns: UsedRuns
   /** Of this family, in whatever pool. */
   readonly reservations: ReadonlyMap<bigint, Reservation>
 }
@@ -91,7 +93,7 @@ export function emptyState(pools: readonly Pool[]): State {
 
 function emptyFamily(pool: Pool, family: Family, reservations: ReadonlyMap<bigint, Reservation>): FamilyState {
   const freed = new FreedAddresses(pool.cooldownMs)
-  return { family, blocks: [], firstOpen: 0, leased: new Map(), freed, reservations }
+  return { family, blocks: [], firstOpen: 0, leased: new Map(), freed, usedRuns: new UsedRuns(), reservations }
 }
 
 /** What the store holds. */
@@ -182,13 +184,18 @@ export function neverLeased(block: BlockState, family: FamilyState): bigint | un
   const last = lastAddress(block.prefix).value
   let value = block.cursor
   while (value <= last) {
-    const at = value
-    const reserved = block.reserved.find(range => range.first <= at && at <= range.last)
-    if (reserved !== undefined) value = reserved.last + 1n
-    else if (family.leased.has(value) || family.freed.has(value) || family.reservations.has(value)) value += 1n
-    else return value
+    const next = stepOver(block, family, value)
+    if (next === value) return value
+    value = next
   }
   return undefined
+}
+
+/** The address itself when anybody may have it and it was never leased; or else the first behind it that may be one. */
+export function stepOver(block: BlockState, family: FamilyState, value: bigint): bigint {
+  const reserved = block.reserved.find(range => range.first <= value && value <= range.last)
+  if (reserved !== undefined) return reserved.last + 1n
+  return family.leased.has(value) || family.freed.has(value) || family.reservations.has(value) ? value + 1n : value
 }
 
 function takeBlock(state: State, { pool: poolName, prefix }: TakenBlock): void {
@@ -218,6 +225,7 @@ function returnBlock(state: State, { pool, prefix }: TakenBlock): void {
   if (family === undefined || block.isDrained) return
   if (remove(family.blocks, block) < family.firstOpen) family.firstOpen -= 1
   family.freed.deleteBlock(prefix)
+  family.usedRuns.clear()
   // Behind it there may be blocks that were used up by requests for certain addresses.
   skipUsedUp(family)
 }
@@ -322,6 +330,7 @@ function removeReservation(state: State, { address, owner }: Reservation): void 
 
 /** Moves the marks back to an address that anybody may have again. */
 function reopen(family: FamilyState, address: Address): void {
+  family.usedRuns.clear()
   for (const [index, block] of family.blocks.entries()) {
     if (!contains(block, address) || block.cursor <= address.value) continue
     block.cursor = address.value

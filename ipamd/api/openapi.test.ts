@@ -86,7 +86,9 @@ const LATE = { attachment: A, deadlineUnixMs: 1 }
 
 const CASES: readonly Case[] = [
   { ask: LEASES, status: 200, body: { attachment: A, pod: POD } },
+  { ask: LEASES, status: 200, body: { attachment: A, within: [{ first: '10.244.0.9', last: '10.244.0.12' }] } },
   { ask: LEASES, status: 400, body: { attachment: { ...A, ifName: '../x' } } },
+  { ask: LEASES, status: 400, body: { attachment: A, within: [{ first: '10.9.0.1', last: '10.9.0.2' }] } },
   { ask: LEASES, status: 404, body: { attachment: A, pool: 'none' } },
   {
     ask: LEASES,

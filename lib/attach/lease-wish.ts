@@ -3,11 +3,12 @@ import type { NetworkConfiguration } from '../cni/configuration.ts'
 import { CniError, ErrorCode } from '../cni/errors.ts'
 import { readPodAnnotations } from '../cni/pod-annotations.ts'
 import { requestedAddresses } from '../cni/requested-addresses.ts'
+import { requestedRanges } from '../cni/requested-ranges.ts'
 import type { TulleIpam } from '../cni/tulle-configuration.ts'
 import type { AllocateRequest } from '../ipam/protocol.ts'
 
 /** What a lease has to be like, as the configuration, the runtime and the pod ask for it. */
-export type LeaseWish = Pick<AllocateRequest, 'pool' | 'pod' | 'addresses' | 'owner' | 'stickySeconds'>
+export type LeaseWish = Pick<AllocateRequest, 'pool' | 'pod' | 'addresses' | 'within' | 'owner' | 'stickySeconds'>
 
 /** Who asks, and in which words. */
 export interface Wishing {
@@ -28,6 +29,7 @@ export function leaseWish({ network, ipam, args }: Wishing): LeaseWish {
   const { pod } = args
   const pool = annotations.pool ?? ipam.pool
   const addresses = requestedAddresses({ network, annotations, args })
+  const within = requestedRanges(network)
   if (annotations.stickySeconds !== undefined && pod === undefined) throw ownerless(annotations.stickySeconds)
   // What the configuration says is for pods that have a name; others have nothing that an address could be kept for.
   const stickySeconds = pod === undefined ? undefined : (annotations.stickySeconds ?? ipam.stickySeconds)
@@ -35,6 +37,7 @@ export function leaseWish({ network, ipam, args }: Wishing): LeaseWish {
     ...(pool === undefined ? {} : { pool }),
     ...(pod === undefined ? {} : { pod, owner: `${pod.namespace}/${pod.name}` }),
     ...(addresses.length === 0 ? {} : { addresses }),
+    ...(within.length === 0 ? {} : { within }),
     ...(stickySeconds ? { stickySeconds } : {}),
   }
 }

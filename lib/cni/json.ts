@@ -118,10 +118,20 @@ export function optionalSection(section: Section, key: string): Section | undefi
 
 /** The list of objects at `key`. @throws {CniError} when it is something else. */
 export function optionalSections(section: Section, key: string): readonly Section[] | undefined {
-  return optionalList(section, key)?.map((item, index) => {
-    const path = `${pathOf(section, key)}[${index}]`
-    if (isJsonObject(item)) return { object: item, path, code: section.code }
-    throw new CniError(section.code, `Cannot use ${path} ${quoteJson(item)}: want an object`)
+  const value = optionalList(section, key)
+  return value && sectionsAt(pathOf(section, key), { value, code: section.code })
+}
+
+/** The objects in the list `value`, which stands at `path`. @throws {CniError} when it is something else. */
+export function sectionsAt(
+  path: string,
+  { value, code }: { readonly value: JsonValue; readonly code: number },
+): readonly Section[] {
+  if (!isList(value)) throw new CniError(code, `Cannot use ${path} ${quoteJson(value)}: want a list`)
+  return value.map((object, index) => {
+    const at = `${path}[${index}]`
+    if (isJsonObject(object)) return { object, path: at, code }
+    throw new CniError(code, `Cannot use ${at} ${quoteJson(object)}: want an object`)
   })
 }
 
@@ -168,7 +178,8 @@ function optionalList(section: Section, key: string): readonly JsonValue[] | und
   throw refusal(section, key, 'a list')
 }
 
-function isList(value: JsonValue): value is readonly JsonValue[] {
+/** Whether a value is a list. */
+export function isList(value: JsonValue): value is readonly JsonValue[] {
   return Array.isArray(value)
 }
 

@@ -114,7 +114,6 @@ const capabilities = [
   { key: 'aliases', value: ['web'] },
   { key: 'infinibandGUID', value: 'c2:11' },
   { key: 'deviceID', value: '0000:03:02.0' },
-  { key: 'ipRanges', value: [[{ subnet: '10.0.0.0/8' }]], isForIpam: true },
 ] as const
 
 for (const c of capabilities) {
@@ -131,15 +130,6 @@ for (const c of capabilities) {
           JSON.stringify(nothing),
         )
       }
-    },
-  )
-
-  t.test(
-    `parseTulleConfiguration() ${'isForIpam' in c ? 'leaves' : 'does not leave'} ${c.key} to a delegated IPAM plugin`,
-    async t => {
-      const read = () => parseTulleConfiguration(net({ ...DELEGATED, runtimeConfig: { [c.key]: c.value } }))
-      if ('isForIpam' in c) t.doesNotThrow(read)
-      else t.throws(read, { code: 2 })
     },
   )
 }

@@ -68,9 +68,6 @@ export interface TulleIpam {
 /** Capabilities of CNI CONVENTIONS.md that this version does not offer, whoever leases addresses. */
 const REFUSED_CAPABILITIES = ['aliases', 'bandwidth', 'deviceID', 'infinibandGUID', 'portMappings'] as const
 
-/** Capabilities that ask for addresses. A delegated IPAM plugin answers for them; ipamd cannot yet. */
-const REFUSED_IPAM_CAPABILITIES = ['ipRanges'] as const
-
 /**
  * Reads the fields that are ours, and refuses by name what this version does not build. Other keys are tolerated.
  *
@@ -124,7 +121,7 @@ function parseMode(root: Section): 'transparent' | 'bridge' {
 
 function refuseCapabilities(net: NetworkConfiguration): void {
   const section = { ...rootSection(net.runtimeConfig), path: 'runtimeConfig' }
-  for (const key of [...REFUSED_CAPABILITIES, ...(isDelegated(net) ? [] : REFUSED_IPAM_CAPABILITIES)]) {
+  for (const key of REFUSED_CAPABILITIES) {
     const value = member(section, key)
     if (value !== undefined && !isEmpty(value))
       throw unsupported(pathOf(section, key), value, 'leave the capability out')

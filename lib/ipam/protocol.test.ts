@@ -48,6 +48,10 @@ t.test('parseAllocateRequest() takes wishes, and refuses those that make no sens
   const wish = {
     attachment: ATTACHMENT,
     addresses: [parseAddress('10.244.1.7'), parseAddress('fd00::7')],
+    within: [
+      { first: parseAddress('10.244.1.0'), last: parseAddress('10.244.1.9') },
+      { first: parseAddress('fd00::'), last: parseAddress('fd00::ff') },
+    ],
     owner: 'ns/db-0',
     stickySeconds: 60,
   }
@@ -56,6 +60,17 @@ t.test('parseAllocateRequest() takes wishes, and refuses those that make no sens
   t.throws(request({ addresses: ['10.0.0.1', '10.0.0.2'] }), {
     message: 'request.addresses: ["10.0.0.1","10.0.0.2"]: want at most one address of each family',
   })
+  t.throws(request({ within: [{ first: '10.0.0.2', last: '10.0.0.1' }] }), {
+    message: 'request.within[0]: 10.0.0.2-10.0.0.1: want two addresses of one family, the lower one first',
+  })
+  t.throws(request({ within: [{ first: '10.0.0.2', last: 'fd00::1' }] }), {
+    message: /^request\.within\[0\]: .*want two/,
+  })
+  t.throws(request({ within: [{ first: '10.0.0.2' }] }), { message: 'request.within[0].last: missing: want a string' })
+  t.throws(request({ within: Array.from({ length: 65 }, () => ({ first: '10.0.0.2', last: '10.0.0.2' })) }), {
+    message: 'request.within: 65 ranges: want at most 64',
+  })
+  t.equal(parseAllocateRequest({ attachment: ATTACHMENT, within: [] }).within, undefined)
   t.throws(request({ addresses: ['10.0.0'] }), { message: /^request\.addresses\[0\]: / })
   t.throws(request({ owner: '' }), { message: 'request.owner: "": want 1 to 507 characters' })
   t.throws(request({ stickySeconds: 5 }), { message: 'request.stickySeconds: 5: want an owner beside it' })

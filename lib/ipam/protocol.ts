@@ -1,3 +1,4 @@
+import { formatAddressRange, type AddressRange } from '../net/address-range.ts'
 import { formatAddress, parseAddress, type Address, type Family } from '../net/address.ts'
 import { parsePrefix, formatPrefix, type Prefix } from '../net/prefix.ts'
 import { quoteText } from '../net/quote-text.ts'
@@ -46,6 +47,9 @@ export const MAX_BODY_BYTES = 1024 * 1024
 /** Longest time for which an address is kept for its last owner: 30 days. */
 export const MAX_STICKY_SECONDS = 2_592_000
 
+/** The most ranges that one request may name. */
+export const MAX_RANGES = 64
+
 /** A namespace and a name of Kubernetes, with the slash between them. */
 const MAX_OWNER_LENGTH = 507
 
@@ -69,6 +73,11 @@ export interface AllocateRequest {
    * is refused.
    */
   readonly addresses?: readonly Address[] | undefined
+  /**
+   * The address of a family comes from one of the ranges of that family; a family that has none here gets any. The pool must
+   * have all of each range.
+   */
+  readonly within?: readonly AddressRange[] | undefined
   /** Whose the lease is, "namespace/name" for a pod: gets what is reserved or kept for this owner. */
   readonly owner?: string | undefined
   /** How long the addresses are kept for the owner after the release; wants an owner. Absent: not at all. */
@@ -152,8 +161,13 @@ export interface PoolsReply {
 }
 
 export function allocateRequestToWire(request: AllocateRequest): object {
-  const { attachment, addresses } = request
-  return { ...request, attachment: attachmentToWire(attachment), addresses: addresses?.map(formatAddress) }
+  const { attachment, addresses, within } = request
+  return {
+    ...request,
+    attachment: attachmentToWire(attachment),
+    addresses: addresses?.map(formatAddress),
+    within: within?.map(({ first, last }) => ({ first: formatAddress(first), last: formatAddress(last) })),
+  }
 }
 
 export function parseAllocateRequest(value: unknown): AllocateRequest {
@@ -163,6 +177,7 @@ export function parseAllocateRequest(value: unknown): AllocateRequest {
     'deadlineUnixMs',
     'pod',
     'addresses',
+    'within',
     'owner',
     'stickySeconds',
     'via',
@@ -174,6 +189,7 @@ export function parseAllocateRequest(value: unknown): AllocateRequest {
     deadlineUnixMs: fields.optionalCount('deadlineUnixMs'),
     pod: optionalPod(fields.optionalObject('pod')),
     addresses: optionalOfEachFamily(fields, 'addresses'),
+    within: optionalRanges(fields, 'within'),
     owner: fields.optionalParsed('owner', checkOwner),
     stickySeconds: optionalStickySeconds(fields),
     via: fields.optionalParsed('via', parseVia),
@@ -193,6 +209,19 @@ function optionalOfEachFamily(fields: Fields, key: string): readonly Address[] |
     throw new ParseError(`${fields.path}.${key}: ${shown(fields.value[key])}: want at most one address of each family`)
   }
   return addresses
+}
+
+function optionalRanges(fields: Fields, key: string): readonly AddressRange[] | undefined {
+  const ranges = fields.optionalList(key, parseRange)
+  if (ranges === undefined || ranges.length <= MAX_RANGES) return ranges?.length === 0 ? undefined : ranges
+  throw new ParseError(`${fields.path}.${key}: ${ranges.length} ranges: want at most ${MAX_RANGES}`)
+}
+
+function parseRange(value: unknown, path: string): AddressRange {
+  const fields = Fields.of(value, path).only(['first', 'last'])
+  const range = { first: fields.parsed('first', parseAddress), last: fields.parsed('last', parseAddress) }
+  if (range.first.family === range.last.family && range.first.value <= range.last.value) return range
+  throw new ParseError(`${path}: ${formatAddressRange(range)}: want two addresses of one family, the lower one first`)
 }
 
 function optionalStickySeconds(fields: Fields): number | undefined {

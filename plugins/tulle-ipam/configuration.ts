@@ -9,22 +9,19 @@ export interface IpamConfiguration extends Omit<TulleIpam, 'kind'> {
   readonly routes: readonly ResultRoute[]
 }
 
-/** Capabilities that ask the IPAM plugin for something. The others are for the plugin that makes the interface. */
-const IPAM_CAPABILITIES = ['ipRanges'] as const
-
 /**
  * Reads the `ipam` section. Everything outside it belongs to the plugin that delegates to this one.
  *
  * With `lenient` nothing is refused, and a value that cannot be used counts as missing (checklist D6).
  *
- * @throws {CniError} code 7 for a value that is wrong, code 2 for a capability that is not offered.
+ * @throws {CniError} code 7 for a value that is wrong.
  */
 export function parseIpamConfiguration(
   network: NetworkConfiguration,
   { lenient }: { readonly lenient: boolean },
 ): IpamConfiguration {
-  const asked = IPAM_CAPABILITIES.flatMap(key => Object.entries(network.runtimeConfig).filter(([name]) => name === key))
-  const section = { ...network, raw: {}, runtimeConfig: Object.fromEntries(asked) }
+  // What the capabilities ask of the IPAM plugin is read with the lease (leaseWish); the others are for the interface plugin.
+  const section = { ...network, raw: {}, runtimeConfig: {} }
   const { ipam } = parseTulleConfiguration(section, { lenient })
   if (ipam.kind !== 'tulle') {
     throw new CniError(ErrorCode.invalidConfig, `Cannot use ipam.type "${ipam.type}": want "${OWN_IPAM_TYPE}"`)

@@ -145,10 +145,10 @@ const refusals = [
     msg: /^args\.cni\.ips\[0\]: Cannot parse address "10\.244\.1"/,
   },
   {
-    name: 'requested ranges',
-    config: { ...CONFIG, runtimeConfig: { ipRanges: [[{ subnet: '10.0.0.0/24' }]] } },
+    name: 'a gateway of somebody else in requested ranges',
+    config: { ...CONFIG, runtimeConfig: { ipRanges: [[{ subnet: '10.0.0.0/24', gateway: '10.0.0.1' }]] } },
     code: 2,
-    msg: /runtimeConfig.ipRanges/,
+    msg: /^runtimeConfig\.ipRanges\[0\]\[0\]\.gateway "10\.0\.0\.1" is not supported/,
   },
 ] as const
 for (const { name, config, code, msg } of refusals) {
