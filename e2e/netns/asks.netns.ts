@@ -4,8 +4,9 @@ import t from 'tap'
 import { debianParts } from '../parts/debian.ts'
 import { Netns } from './harness/namespace.ts'
 import { ping } from './harness/reach.ts'
-import { newAttachment, type ChainOutcome, type RuntimeAttachment } from './harness/runtime.ts'
+import { CniRuntime, newAttachment, type ChainOutcome, type RuntimeAttachment } from './harness/runtime.ts'
 import { addressesOf, DUAL_STACK, HOST_IPV4, HOST_IPV6, leavesNothing, TulleNode } from './harness/tulle-node.ts'
+import { BIN_FOLDER } from './harness/tulle.ts'
 import { until } from './harness/until.ts'
 import { asObjects, type JsonObject } from './harness/json.ts'
 
@@ -196,6 +197,27 @@ t.test('a container under the reference bridge gets the address that is asked of
   t.equal((await node.runtime.del(attachment)).exitCode, 0)
   t.same(await node.leases(), [])
   await node.netns.run(['ip', 'link', 'delete', 'cni0'])
+})
+
+t.test('ipamd logs the trace that a request of a plugin belongs to (E11)', async t => {
+  await using node = await TulleNode.start({ prefixes: ['10.244.0.0/16'] })
+  await using netns = await Netns.create('pod')
+  const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
+  const plugins = [{ type: 'tulle-ipam', ipam: { type: 'tulle-ipam' } }]
+  const runtime = new CniRuntime({
+    conflist: { cniVersion: '1.0.0', name: 'traced', plugins },
+    cniPath: [BIN_FOLDER],
+    env: { TRACEPARENT: traceparent, TRACESTATE: 'vendor=1', BAGGAGE: 'secret=1' },
+  })
+  const attachment = newAttachment(netns)
+  added(await runtime.add(attachment))
+  t.equal((await runtime.del(attachment)).exitCode, 0)
+  const traced = await until('both requests are in the log', () => {
+    const lines = node.ipamd.log.filter(line => line.includes(traceparent))
+    return lines.length === 2 && lines
+  })
+  t.match(traced, [/"url":"\/v1\/leases".*"vendor=1"/, /"url":"\/v1\/leases\/release"/])
+  t.notMatch(node.ipamd.log.join('\n'), /secret/)
 })
 
 /** Attaches a pod, detaches it, and returns the addresses that it had. */

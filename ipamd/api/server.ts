@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { IpamProblem, PROBLEM_MEDIA_TYPE } from '../../lib/ipam/errors.ts'
+import { readTraceContext } from '../../lib/ipam/trace-context.ts'
 import { PATHS } from '../../lib/ipam/protocol.ts'
 import { quoteText } from '../../lib/net/quote-text.ts'
 import type { Log } from '../../lib/log/json-log.ts'
@@ -44,6 +45,7 @@ export function createApi(
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const status = await answerAndSend(request, response)
+    logTraced(log, request, status)
     const { method = '', url = '' } = request
     const [path = ''] = url.split('?')
     const methods = ROUTES.get(path)
@@ -108,6 +110,13 @@ function send(
 
 function isAllocation({ method, url }: IncomingMessage): boolean {
   return method === 'POST' && url === PATHS.leases
+}
+
+/** A request that belongs to a trace is in the log, so that who follows the trace finds it (checklist E11). */
+function logTraced(log: Log, { headers, method, url }: IncomingMessage, status: number): void {
+  const { traceparent, tracestate } = readTraceContext(name => headers[name])
+  // Not the baggage: it may have what is nobody's business here.
+  if (traceparent !== undefined) log.info('request', { method, url, status, traceparent, tracestate })
 }
 
 function logFailure(log: Log, request: IncomingMessage, problem: IpamProblem): void {

@@ -33,8 +33,8 @@ export type Environment = Readonly<Record<string, string | undefined>>
 const MAX_PATH_BYTES = 4095
 
 /**
- * Parses the CNI_* variables (checklist 1.1; CNI 1.1.0, section 2, "Parameters"). Others, such as trace context, are tolerated
- * and not used (E11).
+ * Parses the CNI_* variables (checklist 1.1; CNI 1.1.0, section 2, "Parameters"). Others are tolerated; trace
+ * context is for who logs and asks ipamd (E11, lib/ipam/trace-context.ts).
  *
  * @throws {CniError} code 4 naming every variable that is missing, or the first that is invalid.
  */

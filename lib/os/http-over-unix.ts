@@ -11,6 +11,8 @@ export interface HttpRequest {
   readonly path: string
   /** Sent as JSON. */
   readonly body?: object
+  /** Further headers. Values have no line breaks in them: whoever gives them has seen to it. */
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 /** The answer: its status and its body, not yet parsed. */
@@ -60,12 +62,13 @@ function reasonOf({ code, message }: NodeJS.ErrnoException, isConnected: boolean
   return isConnected ? (code ?? message) : `nobody listens (${code ?? message}): want a running ipamd with this socket`
 }
 
-function send(socket: Socket, { method, path, body }: HttpRequest): void {
+function send(socket: Socket, { method, path, body, headers = {} }: HttpRequest): void {
   const content = body === undefined ? '' : JSON.stringify(body)
   const head = [
     `${method} ${path} HTTP/1.1`,
     'Host: ipamd',
     'Connection: close',
+    ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
     ...(body === undefined ? [] : ['Content-Type: application/json', `Content-Length: ${Buffer.byteLength(content)}`]),
   ]
   // Not end(): Node's HTTP server takes a caller that has closed its half for gone, and drops a reply that is not ready yet.

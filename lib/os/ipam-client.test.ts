@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { mkdtempDisposable } from 'node:fs/promises'
-import { createServer } from 'node:http'
+import { createServer, type IncomingHttpHeaders } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -20,8 +20,10 @@ const soon = (): Deadline => Deadline.in(5_000)
 
 // An ipamd that gives one answer to everything, and keeps what it was asked.
 const asked: string[] = []
+let headers: IncomingHttpHeaders = {}
 let answer = { status: 200, body: '{}' }
 const server = createServer((request, response) => {
+  headers = request.headers
   const chunks: Buffer[] = []
   request.on('data', (chunk: Buffer) => chunks.push(chunk))
   request.on('end', () => {
@@ -85,6 +87,15 @@ t.test('IpamClient asks what the API has, and reads the answers', async t => {
   t.same(over.reply, { pool: 'pods', podCidrs, draining: [] })
   const known = await with200(handed, () => client.podCidrs(soon()))
   t.same([known.request, known.reply], ['GET /v1/pod-cidrs', over.reply])
+})
+
+t.test('IpamClient sends the trace that the run belongs to with each request (E11)', async t => {
+  const trace = { traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01', baggage: 'k=v' }
+  const traced = new IpamClient(socketPath, { trace })
+  await with200({}, () => traced.status(undefined, soon()))
+  t.match(headers, trace)
+  await with200({}, () => client.status(undefined, soon()))
+  t.equal(headers['traceparent'], undefined)
 })
 
 const REFUSAL = { type: 'urn:tulle:problem:pool-exhausted', title: 'x', status: 503, detail: 'pool default is full' }

@@ -24,6 +24,7 @@ import {
   type PodCidrsReply,
   type PodCidrsRequest,
 } from '../ipam/pod-cidrs.ts'
+import type { TraceContext } from '../ipam/trace-context.ts'
 import { ParseError } from '../net/parse-error.ts'
 import type { Deadline } from '../time/deadline.ts'
 import { exchange, type HttpRequest } from './http-over-unix.ts'
@@ -31,15 +32,24 @@ import { exchange, type HttpRequest } from './http-over-unix.ts'
 /** What the daemon keeps with each lease about who asked for it. */
 export type Asker = Pick<AllocateRequest, 'via' | 'hostNetnsInode'>
 
+/** What goes with requests beside what they ask for. */
+export interface IpamClientOptions {
+  /** Called for each ADD, and only then: what gives addresses back must not fail on it. */
+  readonly asker?: () => Asker
+  /** Sent as headers with each request, so that ipamd can log to which trace it belongs (checklist E11). */
+  readonly trace?: TraceContext
+}
+
 /** ipamd over its Unix socket. */
 export class IpamClient implements Ipam {
   readonly #socketPath: string
   readonly #asker: () => Asker
+  readonly #trace: TraceContext
 
-  /** @param asker called for each ADD, and only then: what gives addresses back must not fail on it. */
-  constructor(socketPath: string, asker: () => Asker = () => ({})) {
+  constructor(socketPath: string, { asker = () => ({}), trace = {} }: IpamClientOptions = {}) {
     this.#socketPath = socketPath
     this.#asker = asker
+    this.#trace = trace
   }
 
   async allocate(request: AllocateRequest, by: Deadline): Promise<Lease> {
@@ -85,7 +95,7 @@ export class IpamClient implements Ipam {
 
   async #ask<T>(request: HttpRequest, { by, parse }: Answer<T>): Promise<T> {
     by.throwIfPast(`asking ipamd: ${request.method} ${request.path}`)
-    const { status, body } = await exchange(this.#socketPath, request, by)
+    const { status, body } = await exchange(this.#socketPath, { ...request, headers: this.#trace }, by)
     try {
       const document: unknown = JSON.parse(body)
       if (status === 200) return parse(document)

@@ -27,6 +27,16 @@ t.test('stderrLog() loses a line that nobody reads, and does not fail the verb (
   t.same([exitCode, Buffer.concat(chunks).toString()], [0, '{}\n'])
 })
 
+t.test('stderrLog() names the trace that the run belongs to (E11)', async t => {
+  const child = runProgram(`
+    stderrLog('tulle', { traceparent: '00-a-b-01' })('release spooled')
+    stderrLog('tulle', {})('release spooled')`)
+  const chunks: Buffer[] = []
+  child.stderr.on('data', (chunk: Buffer) => chunks.push(chunk))
+  await once(child, 'close')
+  t.equal(Buffer.concat(chunks).toString(), 'tulle: release spooled traceparent=00-a-b-01\ntulle: release spooled\n')
+})
+
 t.test('printOutcome() prints all of a document into a full pipe that does not block (O8, EAGAIN)', async t => {
   const child = runProgram(`
     new Socket({ fd: 1, readable: false }) // switches the pipe to non-blocking mode

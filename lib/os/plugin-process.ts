@@ -2,6 +2,7 @@ import { writeSync } from 'node:fs'
 import type { Outcome, Run } from '../attach/plugin-run.ts'
 import type { Environment } from '../cni/invocation.ts'
 import type { NativeAddon } from '../../native/addon.ts'
+import type { TraceContext } from '../ipam/trace-context.ts'
 import { Deadline } from '../time/deadline.ts'
 import { isErrnoException } from './durable-file.ts'
 import { readStdin } from './stdin.ts'
@@ -20,9 +21,10 @@ export function runOfProcess(env: Environment, addon: NativeAddon): Run {
   return { env, readStdin: by => readStdin({ addon, fd: STDIN, by }) }
 }
 
-/** The log of a plugin: its name and a line, on standard error, where the runtime looks for it (checklist O4). */
-export function stderrLog(name: string): (line: string) => void {
-  return line => writeLog(`${name}: ${line}\n`)
+/** The log of a plugin: its name and a line, on standard error, where the runtime looks for it (checklist O4), and the trace that the run belongs to (E11). */
+export function stderrLog(name: string, { traceparent }: TraceContext = {}): (line: string) => void {
+  const trace = traceparent === undefined ? '' : ` traceparent=${traceparent}`
+  return line => writeLog(`${name}: ${line}${trace}\n`)
 }
 
 /** Prints what a run came to: at once, not through a stream, so that it is out before the process ends (checklist O8). */

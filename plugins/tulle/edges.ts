@@ -1,6 +1,7 @@
 import type { Edges } from '../../lib/attach/edges.ts'
 import { NetnsError } from '../../lib/attach/edges.ts'
 import { DEFAULT_SOCKET_PATH } from '../../lib/cni/tulle-configuration.ts'
+import { traceContextOfEnv } from '../../lib/ipam/trace-context.ts'
 import { openLinuxKernel } from '../../lib/kernel/linux-kernel.ts'
 import { isNativeError } from '../../lib/kernel/native-error.ts'
 import { askerOf } from '../../lib/os/asker.ts'
@@ -28,7 +29,8 @@ export function executableEdges({ env, addon, log }: Surroundings): Edges {
         throw new NetnsError(podNetnsPath, { reason: cause.message, cause })
       }
     },
-    ipam: socketPath => new IpamClient(socketPath, () => askerOf('tulle', addon)),
+    ipam: socketPath =>
+      new IpamClient(socketPath, { asker: () => askerOf('tulle', addon), trace: traceContextOfEnv(env) }),
     delegate: (call, by) => runDelegate(call, { env, by }),
     // Always beside the default socket: whatever the configurations of a node say, they must share the locks.
     lock: (attachment, by) => takeAttachmentLock(attachment, { addon, socketPath: DEFAULT_SOCKET_PATH, by }),

@@ -2,6 +2,7 @@ import process from 'node:process'
 import { handle } from '../../lib/attach/handle.ts'
 import { DEFAULT_SOCKET_PATH } from '../../lib/cni/tulle-configuration.ts'
 import { parseFallback } from '../../lib/ipam/fallback.ts'
+import { traceContextOfEnv } from '../../lib/ipam/trace-context.ts'
 import { noteFallback } from '../../lib/os/fallback-note.ts'
 import { printOutcome, runOfProcess, stderrLog } from '../../lib/os/plugin-process.ts'
 import { loadAddon } from '../../native/addon.ts'
@@ -11,7 +12,7 @@ import { executableEdges } from './edges.ts'
 export async function main({ addonPath }: { readonly addonPath: string }): Promise<void> {
   const { env } = process
   const addon = loadAddon(addonPath)
-  const log = stderrLog('tulle')
+  const log = stderrLog('tulle', traceContextOfEnv(env))
   const outcome = await handle(runOfProcess(env, addon), executableEdges({ env: withoutLauncher(env), addon, log }))
   printOutcome(outcome)
   process.exitCode = outcome.exitCode
