@@ -27,6 +27,7 @@ const STEPS = {
   lint: { packages: RUN, scripts: ['scripts/lint.ts'] },
   test: { packages: TEST, scripts: ['scripts/test.ts'], tap: true },
   cri: { packages: TEST, scripts: ['scripts/cri.ts'], tap: true },
+  conformance: { packages: [...RUN, ...NAMESPACES], scripts: ['conformance/main.ts'] },
   bench: { packages: TEST, scripts: ['scripts/build.ts', 'bench/attach.ts'] },
   'bench:ipam': { packages: TEST, scripts: ['scripts/build.ts', 'bench/ipam.ts'] },
   quickstart: { packages: [...BUILD, ...NAMESPACES], scripts: ['scripts/build.ts', 'scripts/quickstart.ts'] },

@@ -9,7 +9,7 @@ import { renderTotals } from './tap-report.ts'
 import type { Totals } from './tap-report.ts'
 
 const UNIT = '**/*.test.ts'
-const NETNS = 'e2e/netns/**/*.netns.ts'
+const NETNS = '{conformance,e2e/netns}/**/*.netns.ts'
 const NOTHING: Totals = { passed: 0, failed: 0, skipped: 0 }
 
 /**
@@ -28,7 +28,7 @@ async function test(args: readonly string[]): Promise<Totals> {
   const inNamespaces = files.filter(file => file.endsWith('.netns.ts'))
   const obstacle = inNamespaces.length > 0 ? await whyNoNamespaces() : undefined
   const runnable = obstacle === undefined ? files : files.filter(file => !inNamespaces.includes(file))
-  if (obstacle !== undefined) failures.push(`SKIPPED ${inNamespaces.length} files of e2e/netns: ${obstacle}\n`)
+  if (obstacle !== undefined) failures.push(`SKIPPED ${inNamespaces.length} files of tests in namespaces: ${obstacle}\n`)
 
   const totals = runnable.length === 0 ? NOTHING : await runTap(runnable, options)
   // Last, where they are seen.

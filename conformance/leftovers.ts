@@ -1,0 +1,148 @@
+import { readFile, readdir, readlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { asObjects } from '../e2e/netns/harness/json.ts'
+import type { Netns } from '../e2e/netns/harness/namespace.ts'
+import { until } from '../e2e/netns/harness/until.ts'
+import { isGiven, linksOf, routesOf } from './kernel.ts'
+
+/** How long what a plugin took away may need to be gone: the kernel takes interfaces of a deleted namespace down later. */
+const SETTLE_MS = 3_000
+
+/** All that a plugin could leave on a node, an entry each; what the kernel does by itself is not in it. */
+export type NodeState = readonly string[]
+
+/** Reads the state of a node. `folders` are those in which a plugin keeps files. */
+export async function readNodeState(node: Netns, folders: readonly string[]): Promise<NodeState> {
+  const each = await Promise.all([
+    linkState(node),
+    routeState(node),
+    ruleState(node),
+    lines(node, ['ip', 'neighbour', 'show', 'nud', 'permanent'], 'neighbour'),
+    lines(node, ['ip', 'neighbour', 'show', 'proxy'], 'proxied neighbour'),
+    lines(node, ['nft', '--stateless', 'list', 'ruleset'], 'nftables'),
+    mounts(),
+    processes(),
+    ...folders.map(files),
+  ])
+  return each.flat().toSorted()
+}
+
+/** What `after` has and `before` has not. An entry may be there more than once. */
+export function addedSince(before: NodeState, after: NodeState): readonly string[] {
+  const left = Map.groupBy(before, entry => entry)
+  const counts = new Map([...left].map(([entry, all]) => [entry, all.length]))
+  return after.filter(entry => {
+    const count = counts.get(entry) ?? 0
+    counts.set(entry, count - 1)
+    return count <= 0
+  })
+}
+
+/** Waits until nothing is there that was not before, and returns what stays. */
+export async function leftoversSince(before: NodeState, read: () => Promise<NodeState>): Promise<readonly string[]> {
+  let left: readonly string[] = []
+  const isClean = async (): Promise<boolean> => {
+    left = addedSince(before, await read())
+    return left.length === 0
+  }
+  await until('nothing is left', isClean, SETTLE_MS).catch((cause: unknown) => {
+    // The time ran out: what is left is the answer.
+    if (left.length === 0) throw cause
+  })
+  return left
+}
+
+async function linkState(node: Netns): Promise<NodeState> {
+  const links = await linksOf(node)
+  return links.flatMap(({ name, kind, addresses }) => [
+    `link ${name}${kind === '' ? '' : ` (${kind})`}`,
+    ...addresses.filter(isGiven).map(({ address, prefixLength }) => `address ${address}/${prefixLength} on ${name}`),
+  ])
+}
+
+async function routeState(node: Netns): Promise<NodeState> {
+  const routes = (await routesOf(node)).filter(route => route.protocol !== 'kernel')
+  return routes.map(({ dst, type, dev, gateway, table }) =>
+    [
+      'route',
+      type,
+      dst,
+      ...(gateway === undefined ? [] : ['via', gateway]),
+      ...(dev === undefined ? [] : ['dev', dev]),
+      'table',
+      table,
+    ].join(' '),
+  )
+}
+
+async function ruleState(node: Netns): Promise<NodeState> {
+  const each = await Promise.all(
+    (['-4', '-6'] as const).map(async family => {
+      const rules = asObjects(JSON.parse(await node.run(['ip', family, '-json', 'rule', 'show'])), 'ip rule')
+      return rules.map(rule => `rule ${family} ${JSON.stringify(rule)}`)
+    }),
+  )
+  return each.flat()
+}
+
+async function lines(node: Netns, command: readonly [string, ...string[]], what: string): Promise<NodeState> {
+  const text = await node.run(command)
+  const found = text.split('\n').map(line => line.trim().replaceAll(/\s+/g, ' '))
+  return found.filter(line => line !== '' && line !== '}').map(line => `${what}: ${line}`)
+}
+
+/** Mount points of this mount namespace, but for namespaces of pods, which the suite makes and unmounts. */
+async function mounts(): Promise<NodeState> {
+  const text = await readFile('/proc/self/mountinfo', 'utf8')
+  const points = text.split('\n').map(line => line.split(' ')[4])
+  return points.filter(point => point !== undefined && !point.startsWith('/run/netns')).map(point => `mount ${point}`)
+}
+
+async function files(folder: string): Promise<NodeState> {
+  try {
+    const found = await readdir(folder, { recursive: true, withFileTypes: true })
+    return found.map(entry => `file ${join(entry.parentPath, entry.name)}`)
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return []
+    throw cause
+  }
+}
+
+async function processes(): Promise<NodeState> {
+  const found = await processesHere()
+  return found.map(({ pid, name }) => `process ${pid} ${name}`)
+}
+
+/** A process that shares the mount namespace of the suite: nothing but what the suite started, and what that left. */
+export interface Process {
+  readonly pid: number
+  readonly name: string
+}
+
+/** The processes in the suite's mount namespace that are not children of the suite itself. */
+export async function processesHere(): Promise<readonly Process[]> {
+  const own = await readlink('/proc/self/ns/mnt')
+  const self = Number(await readlink('/proc/self'))
+  const pids = (await readdir('/proc')).map(Number).filter(pid => pid > 0 && pid !== self)
+  const each = await Promise.all(pids.map(pid => describe(pid, { own, self })))
+  return each.flat()
+}
+
+async function describe(
+  pid: number,
+  here: { readonly own: string; readonly self: number },
+): Promise<readonly Process[]> {
+  try {
+    if ((await readlink(`/proc/${pid}/ns/mnt`)) !== here.own) return []
+    const stat = await readFile(`/proc/${pid}/stat`, 'utf8')
+    const [state, parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    // A command that the suite is running now, and one that has ended and waits to be seen.
+    if (state === 'Z' || Number(parent) === here.self) return []
+    return [{ pid, name: stat.slice(stat.indexOf('(') + 1, stat.lastIndexOf(')')) }]
+  } catch (cause) {
+    // It has ended meanwhile, or it is none that even root may look at here: nothing that a plugin can have started.
+    if (cause instanceof Error && 'code' in cause && ['ENOENT', 'ESRCH', 'EACCES'].includes(String(cause.code)))
+      return []
+    throw cause
+  }
+}
