@@ -2,14 +2,17 @@ import type { Check } from '../check.ts'
 import { addChecks } from './add.ts'
 import { capabilityChecks } from './capability.ts'
 import { chainChecks } from './chain.ts'
+import { brokenChecks } from './check-broken.ts'
 import { checkVerbChecks } from './check-verb.ts'
 import { collectChecks } from './collect.ts'
 import { configurationChecks } from './configuration.ts'
 import { crowdChecks } from './crowd.ts'
-import { delegationChecks } from './delegation.ts'
+import { delegationAttachChecks } from './delegation-attach.ts'
+import { delegationVerbChecks } from './delegation-verbs.ts'
 import { deleteChecks } from './delete.ts'
 import { environmentChecks } from './environment.ts'
 import { outputChecks } from './output.ts'
+import { resultChecks } from './result.ts'
 import { statusChecks } from './status.ts'
 import { versionChecks } from './version.ts'
 
@@ -19,11 +22,14 @@ export const ALL_CHECKS: readonly Check[] = [
   ...environmentChecks,
   ...configurationChecks,
   ...addChecks,
+  ...resultChecks,
   ...deleteChecks,
   ...checkVerbChecks,
+  ...brokenChecks,
   ...collectChecks,
   ...statusChecks,
-  ...delegationChecks,
+  ...delegationAttachChecks,
+  ...delegationVerbChecks,
   ...chainChecks,
   ...capabilityChecks,
   ...crowdChecks,
