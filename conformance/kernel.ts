@@ -62,12 +62,12 @@ function toLink(link: JsonObject): Link {
   const master = link['master']
   const other = link['link_index']
   return {
-    name: String(link['ifname']),
+    name: textOf(link['ifname']),
     index: Number(link['ifindex']),
-    mac: String(link['address'] ?? ''),
+    mac: textOf(link['address']),
     mtuBytes: Number(link['mtu']),
     isUp: Array.isArray(link['flags']) && link['flags'].includes('UP'),
-    kind: String(info['info_kind'] ?? ''),
+    kind: textOf(info['info_kind']),
     ...(typeof master === 'string' ? { master } : {}),
     ...(typeof other === 'number' ? { otherIndex: other } : {}),
     addresses: asObjects(link['addr_info'] ?? [], 'addr_info').flatMap(toAddress),
@@ -75,23 +75,28 @@ function toLink(link: JsonObject): Link {
 }
 
 function toAddress(info: JsonObject): readonly LinkAddress[] {
-  const address = canonicalAddress(String(info['local']))
+  const address = canonicalAddress(textOf(info['local']))
   if (address === undefined) return []
   const isTentative = info['tentative'] === true
-  return [{ address, prefixLength: Number(info['prefixlen']), scope: String(info['scope']), isTentative }]
+  return [{ address, prefixLength: Number(info['prefixlen']), scope: textOf(info['scope']), isTentative }]
 }
 
 function toRoute(route: JsonObject, family: Family): Route {
   const { dev, gateway } = route
   return {
     family,
-    dst: String(route['dst']),
-    type: String(route['type'] ?? 'unicast'),
+    dst: textOf(route['dst']),
+    type: textOf(route['type'], 'unicast'),
     ...(typeof dev === 'string' ? { dev } : {}),
     ...(typeof gateway === 'string' ? { gateway } : {}),
-    table: String(route['table'] ?? 'main'),
-    protocol: String(route['protocol'] ?? ''),
+    table: textOf(route['table'], 'main'),
+    protocol: textOf(route['protocol']),
   }
+}
+
+/** What ip(8) shows as text or as a number; `otherwise` when it shows nothing. */
+function textOf(value: unknown, otherwise = ''): string {
+  return typeof value === 'string' || typeof value === 'number' ? String(value) : otherwise
 }
 
 /** True for an address that a plugin gave, not one that the kernel made for the link itself. */

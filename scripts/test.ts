@@ -28,7 +28,8 @@ async function test(args: readonly string[]): Promise<Totals> {
   const inNamespaces = files.filter(file => file.endsWith('.netns.ts'))
   const obstacle = inNamespaces.length > 0 ? await whyNoNamespaces() : undefined
   const runnable = obstacle === undefined ? files : files.filter(file => !inNamespaces.includes(file))
-  if (obstacle !== undefined) failures.push(`SKIPPED ${inNamespaces.length} files of tests in namespaces: ${obstacle}\n`)
+  if (obstacle !== undefined)
+    failures.push(`SKIPPED ${inNamespaces.length} files of tests in namespaces: ${obstacle}\n`)
 
   const totals = runnable.length === 0 ? NOTHING : await runTap(runnable, options)
   // Last, where they are seen.

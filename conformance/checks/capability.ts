@@ -1,4 +1,4 @@
-import { type JsonObject, isObject } from '../../e2e/netns/harness/json.ts'
+import { isObject } from '../../e2e/netns/harness/json.ts'
 import { type Check, NotApplicable, SPEC } from '../check.ts'
 import { linksOf } from '../kernel.ts'
 import { describeOutcome } from '../outcome.ts'
@@ -106,7 +106,5 @@ function capability(
 }
 
 function declares(stage: Stage, name: string): boolean {
-  return stage.runtime.list.plugins.some(
-    ({ capabilities }) => isObject(capabilities) && (capabilities as JsonObject)[name] === true,
-  )
+  return stage.runtime.list.plugins.some(({ capabilities }) => isObject(capabilities) && capabilities[name] === true)
 }
