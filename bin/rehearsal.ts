@@ -42,10 +42,17 @@ export async function rehearse(): Promise<void> {
     if (added.exitCode !== 0) throw new Error(`the rehearsal of ADD failed: ${added.stdout}`)
     const kept = { ...CONFIGURATION, prevResult: JSON.parse(added.stdout) as object, 'cni.dev/valid-attachments': [] }
     for (const verb of ['VERSION', 'CHECK', 'DEL', 'GC', 'STATUS']) await rehearseVerb(verb, kept, { edges, folder })
+    for (const verb of ['ADD', 'DEL']) await rehearseVerb(verb, { ...CONFIGURATION, ...EXPOSED }, { edges, folder })
   } finally {
     rmSync(folder, { recursive: true })
   }
 }
+
+/** What makes a pod with ports of the node, masqueraded. */
+const EXPOSED = {
+  ipMasq: true,
+  runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'udp' }] },
+} as const
 
 interface Stage {
   readonly edges: Edges
@@ -72,6 +79,8 @@ function rehearsalEdges(folder: string): Edges {
     delegate: () => Promise.reject(new Error('nothing is delegated in a rehearsal')),
     lock: (attachment, by) => takeAttachmentLock(attachment, { addon, socketPath: join(folder, 'ipamd.sock'), by }),
     spoolRelease: () => {},
+    keepExposure: () => {},
+    dropExposure: () => {},
     nowUnixMs: () => Date.now(),
     log: () => {},
   }
@@ -115,6 +124,7 @@ const ENODEV = 19
 /** nf_tables: NFNL_SUBSYS_NFTABLES << 8, with NFT_MSG_GETTABLE and NFT_MSG_GETCHAIN. */
 const GET_TABLE = 0x0a01
 const GET_CHAIN = 0x0a04
+const GET_SET = 0x0a0a
 
 /**
  * Acknowledges every request. A link is there once it was created, and answered as it was asked for; our nftables table never
@@ -128,7 +138,7 @@ function agreeableAddon(): NativeAddon {
     if (type === RTM_NEWLINK && (flags & NLM_F_CREATE) !== 0) link = data
     if (type === RTM_DELLINK) link = undefined
     if ((flags & NLM_F_DUMP) === NLM_F_DUMP && type > RTM_DELLINK) return message(NLMSG_DONE, seq, Buffer.alloc(4))
-    if (type === GET_TABLE || type === GET_CHAIN) return verdict(seq, -ENOENT)
+    if (type === GET_TABLE || type === GET_CHAIN || type === GET_SET) return verdict(seq, -ENOENT)
     if (type !== RTM_GETLINK) return verdict(seq, 0)
     return link === undefined ? verdict(seq, -ENODEV) : [...message(RTM_NEWLINK, seq, link), ...verdict(seq, 0)]
   }

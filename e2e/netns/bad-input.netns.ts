@@ -153,12 +153,18 @@ const CONFIGURATION: readonly Refusal[] = [
     code: 2,
     msg: /^mode "bridge" is not supported/,
   },
-  { name: 'C6 ipMasq', configuration: { ipMasq: true }, code: 2, msg: /^ipMasq true is not supported/ },
+  { name: 'C6 a key of portmap', configuration: { markMasqBit: 13 }, code: 2, msg: /^markMasqBit 13 is not supported/ },
   {
     name: 'C6 a capability of a later version',
-    configuration: { runtimeConfig: { portMappings: [{ hostPort: 80, containerPort: 80, protocol: 'tcp' }] } },
+    configuration: { runtimeConfig: { mac: '02:00:00:00:00:01' } },
     code: 2,
-    msg: /^runtimeConfig\.portMappings \[/,
+    msg: /^runtimeConfig\.mac "02/,
+  },
+  {
+    name: 'C7 a host port of 0',
+    configuration: { runtimeConfig: { portMappings: [{ hostPort: 0, containerPort: 80, protocol: 'tcp' }] } },
+    code: 7,
+    msg: /^Cannot use runtimeConfig\.portMappings\[0\]\.hostPort 0: want/,
   },
   {
     name: 'C7 two addresses of one family asked for by args',

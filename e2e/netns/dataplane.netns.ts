@@ -3,10 +3,10 @@ import { mkdtempDisposable, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { connect } from './harness/connect.ts'
 import { buildIcmpv6Sender, routerAdvertisement } from './harness/icmpv6.ts'
 import { asObjects } from './harness/json.ts'
 import { Netns } from './harness/namespace.ts'
+import { connectOutsider, OUTSIDER_IPV4, OUTSIDER_IPV6 } from './harness/outsider.ts'
 import { askTcp, ping, serveTcp } from './harness/reach.ts'
 import { newAttachment } from './harness/runtime.ts'
 import { setSysctl } from './harness/sysctl.ts'
@@ -15,10 +15,9 @@ import { until } from './harness/until.ts'
 
 // What a pod can reach, and who it is to those that it reaches (design section 3).
 
-const OUTSIDER_IPV4 = '198.51.100.2'
-const OUTSIDER_IPV6 = '2001:db8:1::2'
 const IPV4_POOL = '10.244.0.0/16'
 const IPV6_POOL = 'fd00:10:244::/56'
+const POOLS = [IPV4_POOL, IPV6_POOL]
 /** ICMP and IP headers: what ping's -s does not count. */
 const IPV4_OVERHEAD_BYTES = 28
 const IPV6_OVERHEAD_BYTES = 48
@@ -37,7 +36,7 @@ interface Sides {
 for (const prefixes of [[IPV4_POOL], [IPV6_POOL], [IPV4_POOL, IPV6_POOL]]) {
   t.test(`pods, node and outside reach each other, from ${prefixes.join(' and ')}`, async t => {
     await using node = await TulleNode.start({ prefixes })
-    await using outsider = await connectOutsider(node.netns)
+    await using outsider = await connectOutsider(node.netns, POOLS)
     await leavesNothing(t, node, async () => {
       await using one = await node.attach()
       await using two = await node.attach()
@@ -82,7 +81,7 @@ const CONVERSATIONS: readonly (readonly [Side, Side])[] = [
 
 t.test('the MTU is that of the device of the default route, looked up at each ADD (R27)', async t => {
   await using node = await TulleNode.start()
-  await using outsider = await connectOutsider(node.netns)
+  await using outsider = await connectOutsider(node.netns, POOLS)
   await leavesNothing(t, node, async () => {
     for (const [command, mtuBytes] of [
       [['ip', 'link', 'set', 'up0', 'mtu', '1400'], 1500],
@@ -113,7 +112,7 @@ t.test('the MTU is that of the device of the default route, looked up at each AD
 
 t.test('the MTU of the configuration holds, and who sends more is told so', async t => {
   await using node = await TulleNode.start({ plugin: { mtu: 1300 } })
-  await using outsider = await connectOutsider(node.netns)
+  await using outsider = await connectOutsider(node.netns, POOLS)
   await leavesNothing(t, node, async () => {
     await using pod = await node.attach()
     t.same([await mtuOf(pod.netns, 'eth0'), await mtuOf(node.netns, pod.hostIfName)], [1300, 1300])
@@ -239,7 +238,7 @@ t.test('ADD switches forwarding on, says so, and keeps the default route that an
   await using node = await TulleNode.start()
   const icmpv6 = await buildIcmpv6Sender(folder.path)
   await leavesNothing(t, node, async () => {
-    await using router = await connectOutsider(node.netns)
+    await using router = await connectOutsider(node.netns, POOLS)
     const learnsDefaultRoute = async (): Promise<void> => {
       await icmpv6.sendToAllNodes(router, 'eth0', routerAdvertisement())
       await until('the node learns a default route', () => hasLearntDefaultRoute(node.netns))
@@ -274,28 +273,6 @@ t.test('ADD switches forwarding on, says so, and keeps the default route that an
     await node.netns.run(['ip', 'link', 'delete', 'up0'])
   })
 })
-
-/** A host beyond the uplink of the node. It knows the way to the pods. */
-async function connectOutsider(node: Netns): Promise<Netns> {
-  const outsider = await Netns.create('outsider', { isLoopbackUp: true })
-  await connect(
-    { netns: node, ifName: 'up0', addresses: ['198.51.100.1/24', '2001:db8:1::1/64'] },
-    { netns: outsider, ifName: 'eth0', addresses: [`${OUTSIDER_IPV4}/24`, `${OUTSIDER_IPV6}/64`] },
-  )
-  await outsider.run(['ip', 'route', 'add', IPV4_POOL, 'via', '198.51.100.1'])
-  await outsider.run(['ip', 'route', 'add', IPV6_POOL, 'via', '2001:db8:1::1'])
-  // The kernel gives its own link-local addresses, and they go through duplicate address detection. Until that is over the
-  // node cannot ask for a neighbour.
-  for (const [netns, ifName] of [
-    [node, 'up0'],
-    [outsider, 'eth0'],
-  ] as const) {
-    await until(`${ifName} has no tentative address`, async () => {
-      return (await netns.run(['ip', '-6', 'address', 'show', 'dev', ifName, 'tentative'])) === ''
-    })
-  }
-  return outsider
-}
 
 async function mtuOf(netns: Netns, ifName: string): Promise<unknown> {
   const [link] = asObjects(JSON.parse(await netns.run(['ip', '-json', 'link', 'show', 'dev', ifName])), 'ip link')

@@ -3,6 +3,7 @@ import { Declined, type Edges, type Ipam } from '../../lib/attach/edges.ts'
 import { openLinuxKernelIn } from '../../lib/kernel/linux-kernel.ts'
 import { isNativeError } from '../../lib/kernel/native-error.ts'
 import { takeAttachmentLock } from '../../lib/os/attachment-lock.ts'
+import { dropExposure, keepExposure } from '../../lib/os/exposure-files.ts'
 import { spoolRelease } from '../../lib/os/spool.ts'
 import type { NativeAddon, NetnsHandle } from '../../native/addon.ts'
 import type { AttachmentTurns } from './attachment-turns.ts'
@@ -49,6 +50,8 @@ export function servedEdges(host: ServedHost, call: ServedCall): Edges {
         by,
       ),
     spoolRelease,
+    keepExposure: exposure => keepExposure(host.lockSocketPath, exposure),
+    dropExposure: attachment => dropExposure(host.lockSocketPath, attachment),
     nowUnixMs: host.nowUnixMs,
     log: call.log,
   }

@@ -2,12 +2,16 @@ import t from 'tap'
 import type { FaultHook, KernelFault } from '../kernel/fake-kernel.ts'
 import { hostIfNameOf } from '../plan/link-names.ts'
 import { renderOperation } from '../plan/render.ts'
-import { FakeNode, operationsIn } from './fake-edges.ts'
+import { FakeNode, operationsIn, type FakeRun } from './fake-edges.ts'
 
 // What an ADD that fails leaves behind, wherever it fails: nothing (A9). Every use of the kernel fails in turn, reads too.
 
 const KEY = 'net1/c1/eth0'
 const HOST_IF_NAME = hostIfNameOf({ network: 'net1', containerId: 'c1', ifName: 'eth0' })
+
+function eachHow(): readonly (readonly [KernelFault['how'], Asked])[] {
+  return (['refused', 'answer lost'] as const).flatMap(how => RUNS.map(asked => [how, asked] as const))
+}
 
 /** Fails the steps of these numbers, counted from 1. */
 function failSteps(numbers: readonly number[], fault: KernelFault): FaultHook {
@@ -15,26 +19,43 @@ function failSteps(numbers: readonly number[], fault: KernelFault): FaultHook {
   return () => (numbers.includes(++step) ? fault : undefined)
 }
 
-const STEPS = await stepsOfAdd()
+const EXPOSED = {
+  config: {
+    ipMasq: true,
+    runtimeConfig: { portMappings: [{ hostPort: 53, containerPort: 53, protocol: 'udp' }] },
+  },
+} as const
+/** What an ADD is asked for, and how many steps it has. */
+const RUNS: readonly Asked[] = [
+  { what: 'a pod', run: {}, steps: await stepsOfAdd({}) },
+  { what: 'a pod with a port, masqueraded', run: EXPOSED, steps: await stepsOfAdd(EXPOSED) },
+]
+const STEPS = RUNS[0]?.steps ?? 0
 
-async function stepsOfAdd(): Promise<number> {
+interface Asked {
+  readonly what: string
+  readonly run: FakeRun
+  readonly steps: number
+}
+
+async function stepsOfAdd(run: FakeRun): Promise<number> {
   const node = new FakeNode()
-  const { exitCode } = await node.run('ADD')
+  const { exitCode } = await node.run('ADD', run)
   if (exitCode !== 0) throw new Error('ADD fails without a fault')
   // Reads, the veth pair and everything on it, and the alias at the end.
   if (operationsIn(node.steps).length < 20) throw new Error('ADD does less than is known of it')
   return node.steps.length
 }
 
-for (const how of ['refused', 'answer lost'] as const) {
+for (const [how, { what: asked, run, steps }] of eachHow()) {
   t.test(
-    `add() undoes everything and reports the first error, whichever of its ${STEPS} steps is ${how} (A9)`,
+    `add() of ${asked} undoes everything and reports the first error, whichever of its ${steps} steps is ${how} (A9)`,
     async t => {
-      for (let number = 1; number <= STEPS; number++) {
+      for (let number = 1; number <= steps; number++) {
         const node = new FakeNode()
         const before = node.render()
         node.fault = failSteps([number], { errno: 'ENOBUFS', how })
-        const { exitCode, json } = await node.run('ADD')
+        const { exitCode, json } = await node.run('ADD', run)
         const what = `step ${number}`
         t.match([exitCode, json], [1, { code: 102, msg: /: ENOBUFS$/ }], `${what}: the first error`)
         const step = node.steps[number - 1]
@@ -94,18 +115,17 @@ t.test('add() keeps the lease while the interface does not go, and says so (inva
   }
 })
 
-for (const [when, how] of [
-  ['before', 'refused'],
-  ['after', 'answer lost'],
-] as const) {
-  t.test(`add() killed ${when} any step is repaired by DEL, and by the next ADD (invariant 7)`, async t => {
-    for (let number = 1; number <= STEPS; number++) {
+for (const [how, { what: asked, run, steps }] of eachHow()) {
+  const when = how === 'refused' ? 'before' : 'after'
+  t.test(`add() of ${asked} killed ${when} any step is repaired by DEL, and by the next ADD (invariant 7)`, async t => {
+    for (let number = 1; number <= steps; number++) {
       for (const repair of ['DEL', 'ADD'] as const) {
         const node = new FakeNode()
         const before = node.render()
-        await runAddUntil(number, { node, how })
-        const repaired = await node.run(repair)
-        if (repair === 'ADD' && when === 'after' && number === STEPS) {
+        await runAddUntil(number, { node, how, run })
+        const wasWhole = isWhole(node)
+        const repaired = await node.run(repair, run)
+        if (repair === 'ADD' && wasWhole) {
           // It had ended: the pod is whole, and who lost the result has to say DEL first (A1).
           t.match(repaired.json, { code: 103 })
           continue
@@ -114,7 +134,7 @@ for (const [when, how] of [
         if (repair === 'DEL') t.equal(node.render(), before, `step ${number}: nothing is left`)
         else
           t.equal(
-            (await node.run('CHECK', { config: { prevResult: repaired.json } })).stdout,
+            (await node.run('CHECK', { config: { ...run.config, prevResult: repaired.json } })).stdout,
             '',
             `step ${number}: CHECK`,
           )
@@ -123,17 +143,23 @@ for (const [when, how] of [
   })
 }
 
+/** Whether the alias says that ADD ended. */
+function isWhole(node: FakeNode): boolean {
+  return node.host.link(HOST_IF_NAME)?.alias === 'tulle/1 eth0 c1 net1'
+}
+
 interface Killed {
   readonly node: FakeNode
+  readonly run: FakeRun
   /** Whether the last step was still done. */
   readonly how: KernelFault['how']
 }
 
 /** An ADD that ends at step `number`: nothing that comes after it reaches the kernel, so nobody undoes, and nobody releases. */
-async function runAddUntil(number: number, { node, how }: Killed): Promise<void> {
+async function runAddUntil(number: number, { node, how, run }: Killed): Promise<void> {
   let step = 0
   node.fault = () => (++step < number ? undefined : { errno: 'KILLED', how: step === number ? how : 'refused' })
-  await node.run('ADD')
+  await node.run('ADD', run)
   if (node.ipam.released.length > 0) throw new Error('a killed ADD released its lease')
   node.fault = () => undefined
 }

@@ -5,22 +5,24 @@ import { addressAt, equalAddresses, formatAddress } from '../net/address.ts'
 import { parseIfName } from '../net/if-name.ts'
 import type { Mac } from '../net/mac.ts'
 import { bitsOf, formatPrefix, prefixOf, type AddressWithLength } from '../net/prefix.ts'
+import type { Exposure } from '../plan/exposure.ts'
 import { hostIfNameOf, macOf } from '../plan/link-names.ts'
 import type { Kernel } from '../plan/kernel.ts'
 import { bridgeRoutes, planBridgeAttach, type BridgeInput, type OnLinkAddress } from '../plan/plan-bridge.ts'
 import type { Deadline } from '../time/deadline.ts'
 import type { Granted } from './address-source.ts'
-import { applyOrUndo } from './apply.ts'
 import { bridgeResult, type ResultContext } from './attach-result.ts'
 import type { AttachmentCall } from './call.ts'
 import type { Edges } from './edges.ts'
 import { ensureBridge } from './ensure-bridge.ts'
+import { applyWith } from './expose.ts'
 import { chooseMtuBytes, IPV6_MIN_MTU_BYTES, observeNode, prepareNode, type NodeFacts } from './node.ts'
 
 /** What an ADD knows when it begins to wire the pod. */
 export interface Wiring {
   readonly granted: Granted
   readonly podMac: Mac
+  readonly exposure: Exposure | undefined
   readonly edges: Edges
   readonly by: Deadline
 }
@@ -32,7 +34,7 @@ interface ToBridge extends Wiring {
 
 /** Puts the pod on the node's bridge, which is made where it is not there. Undoes what is the pod's when it fails. */
 export async function addToBridge(call: AttachmentCall, own: BridgeConfiguration, on: ToBridge): Promise<Result> {
-  const { kernel, granted, podMac, edges, by, context } = on
+  const { kernel, granted, podMac, exposure, edges, by, context } = on
   const { attachment } = call
   const addresses = withGateways(granted.onLink, own)
   const families = granted.addresses.map(address => address.family)
@@ -61,8 +63,9 @@ export async function addToBridge(call: AttachmentCall, own: BridgeConfiguration
     }),
     hostHasIpv6: want.hostHasIpv6,
     podDisablesIpv6: facts.podDisablesIpv6,
+    ...(exposure === undefined ? {} : { exposure }),
   }
-  await applyOrUndo(kernel, planBridgeAttach(input), by)
+  await applyWith(kernel, planBridgeAttach(input), on)
   // Looking at the bridge makes the kernel act on its first carrier at once, as with the ends of a pair.
   return bridgeResult(input, (await kernel.observeLink('host', own.bridge, by)) ?? bridge, context)
 }

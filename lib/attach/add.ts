@@ -1,5 +1,6 @@
 import { askedMac } from '../cni/asked-mac.ts'
 import { CniError, ErrorCode } from '../cni/errors.ts'
+import { portMappings } from '../cni/port-mappings.ts'
 import { resolverSettings } from '../cni/tulle-configuration.ts'
 import type { Result } from '../cni/result.ts'
 import { equalAddresses } from '../net/address.ts'
@@ -10,9 +11,9 @@ import { gatewayOf, planAttach, type AttachInput } from '../plan/plan-attach.ts'
 import type { Deadline } from '../time/deadline.ts'
 import { addToBridge, type Wiring } from './add-to-bridge.ts'
 import { addressSource, type AddressSource } from './address-source.ts'
-import { applyOrUndo } from './apply.ts'
 import type { AttachmentCall } from './call.ts'
 import type { Edges } from './edges.ts'
+import { applyWith, exposureOf } from './expose.ts'
 import { detach } from './del.ts'
 import { leaseWish, type LeaseWish } from './lease-wish.ts'
 import { clearLeftovers } from './leftovers.ts'
@@ -34,6 +35,7 @@ export async function add(call: AttachmentCall, edges: Edges, by: Deadline): Pro
   const wish = wishOf(call)
   const ownDns = resolverSettings(call.network)
   const podMac = askedMac(call.network, call.invocation.args) ?? macOf(call.attachment, 'pod')
+  const ports = portMappings(call.network)
   const { attachment } = call
   const netnsPath = requireNetns(call)
   using kernel = edges.openKernel(netnsPath)
@@ -45,14 +47,15 @@ export async function add(call: AttachmentCall, edges: Edges, by: Deadline): Pro
   const podIfName = parseIfName(attachment.ifName)
   const source = addressSource(call, edges)
   const isOwnAttempt = await wasGrantedToThisCall(call, source, by)
-  await clearLeftovers(kernel, { attachment, hostIfName, podIfName, netnsPath, isOwnAttempt }, by)
+  await clearLeftovers(kernel, { attachment, hostIfName, podIfName, netnsPath, isOwnAttempt }, { edges, by })
   try {
     const granted = await source.allocate({ ...call, wish }, by)
-    const wiring: Wiring = { granted, podMac, edges, by }
+    const exposure = exposureOf(call, { addresses: granted.addresses, ports })
+    const wiring: Wiring = { granted, podMac, exposure, edges, by }
     const context = { network: call.network, netnsPath, dns: granted.dns, ownDns }
     if (call.own.bridge !== undefined) return await addToBridge(call, call.own.bridge, { kernel, ...wiring, context })
     const input = await attachInput(call, kernel, wiring)
-    await applyOrUndo(kernel, planAttach(input), by)
+    await applyWith(kernel, planAttach(input), wiring)
     return attachResult(input, context)
   } catch (failure) {
     const grace = by.extended(RELEASE_GRACE_MS)
@@ -89,7 +92,7 @@ function wishOf({ network, own, invocation }: AttachmentCall): LeaseWish {
 }
 
 async function attachInput(call: AttachmentCall, kernel: Kernel, more: Wiring): Promise<AttachInput> {
-  const { granted, podMac, edges, by } = more
+  const { granted, podMac, exposure, edges, by } = more
   const { attachment, own } = call
   const facts = observeNode(kernel)
   const families = granted.addresses.map(address => address.family)
@@ -110,6 +113,7 @@ async function attachInput(call: AttachmentCall, kernel: Kernel, more: Wiring): 
     hostHasIpv6: facts.hasIpv6 && mtuBytes >= IPV6_MIN_MTU_BYTES,
     hostDisablesIpv6: facts.disablesIpv6,
     podDisablesIpv6: facts.podDisablesIpv6,
+    ...(exposure === undefined ? {} : { exposure }),
   }
 }
 

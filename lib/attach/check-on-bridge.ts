@@ -1,5 +1,6 @@
 import type { BridgeConfiguration } from '../cni/bridge-configuration.ts'
 import { CniError, ErrorCode } from '../cni/errors.ts'
+import { portMappings } from '../cni/port-mappings.ts'
 import type { ResultIp, ResultRoute } from '../cni/result.ts'
 import { parseIfName } from '../net/if-name.ts'
 import { containsAddress, prefixOf } from '../net/prefix.ts'
@@ -9,6 +10,7 @@ import { planBridgeAttach } from '../plan/plan-bridge.ts'
 import { bridgeInput, portOf } from './add-to-bridge.ts'
 import type { AttachmentCall } from './call.ts'
 import { checkBridge } from './ensure-bridge.ts'
+import { exposureOf } from './expose.ts'
 import { resultMac, type Expectation, type Known } from './expectation.ts'
 import { mtusOf } from './made-mtus.ts'
 import { IPV6_MIN_MTU_BYTES, observeNode } from './node.ts'
@@ -37,6 +39,8 @@ export async function expectationOnBridge(
   const facts = observeNode(kernel)
   const mac = macOf(attachment, 'bridge')
   const bridge = await checkBridge(kernel, bridgeInput(own, { addresses: ips, facts, mac, mtuBytes: hostMtu }), by)
+  const addresses = ips.map(({ address }) => address.address)
+  const exposure = exposureOf(call, { addresses, ports: portMappings(call.network) })
   const plan = planBridgeAttach({
     attachment,
     ...names,
@@ -52,12 +56,14 @@ export async function expectationOnBridge(
       .map(({ dst: to, gw: via }) => ({ to, ...(via === undefined ? {} : { via }) })),
     hostHasIpv6: facts.hasIpv6 && hostMtu >= IPV6_MIN_MTU_BYTES,
     podDisablesIpv6: facts.podDisablesIpv6,
+    ...(exposure === undefined ? {} : { exposure }),
   })
   const families = ips.map(({ address }) => address.address.family)
   return {
     plan: [...bridge.plan, ...plan],
     bridge: bridge.bridge,
-    addresses: ips.map(({ address }) => address.address),
+    addresses,
+    exposure,
     forwarded: own.isGateway ? [...new Set(families)] : [],
     alsoWrong: bridge.problems ?? [],
   }

@@ -7,6 +7,7 @@ import type { FakeLink, FakeNetns, FakeRoute } from '../kernel/fake-netns.ts'
 import { hostIfNameOf } from '../plan/link-names.ts'
 import type { ObservedPort } from '../plan/observed.ts'
 import { placeOf, type Operation } from '../plan/operation.ts'
+import { renderElement } from '../plan/nft-set.ts'
 import { renderOperation } from '../plan/render.ts'
 import { FakeNode, operationsIn, POD_PATH, type FakeOutcome } from './fake-edges.ts'
 
@@ -182,6 +183,14 @@ function mutationsOf(operation: Operation, node: FakeNode): readonly Mutation[] 
         ...(operation.at === 'host' ? [protocol] : []),
       ]
     }
+    case 'add-elements':
+      return operation.elements.map(element => ({
+        what: `${element.set.name} { ${renderElement(element)} } is gone`,
+        happen: () => void node.host.deleteElements([element]),
+        says: `nftables lacks ${element.set.name} { ${renderElement(element)} }`,
+      }))
+    case 'forget-flows':
+    case 'delete-elements':
     case 'delete-link':
     case 'delete-address':
     case 'delete-neighbour':
@@ -206,10 +215,14 @@ t.test('check() finds nothing right after ADD, in every version that has it, wit
 })
 
 const VIA_HOST = { ipsToRouteViaHost: ['169.254.20.10'] }
+const EXPOSED = {
+  ipMasq: true,
+  runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] },
+}
 const LOCKED = { hairpinMode: true, macspoofchk: true, portIsolation: true }
 const CONFIGS = [
-  { name: 'transparent', config: VIA_HOST },
-  { name: 'on a bridge', config: { ...VIA_HOST, ...LOCKED, mode: 'bridge', isDefaultGateway: true } },
+  { name: 'transparent', config: { ...VIA_HOST, ...EXPOSED } },
+  { name: 'on a bridge', config: { ...VIA_HOST, ...LOCKED, ...EXPOSED, mode: 'bridge', isDefaultGateway: true } },
   { name: 'on a promiscuous bridge', config: { mode: 'bridge', promiscMode: true } },
 ]
 for (const { name, config, index, operation } of await eachOperation()) {
@@ -266,6 +279,18 @@ t.test('check() names what the node has lost: forwarding, and the rules against 
   const attached = await attach()
   attached.node.host.chains.clear()
   t.match((await checkOf(attached)).json, { code: 106, msg: /nftables table inet tulle lacks the rules/ })
+})
+
+t.test('check() names the chains that a pod with ports needs, and takes an element of another for none', async t => {
+  const attached = await attach(EXPOSED)
+  attached.node.host.chains.set('hostports-in', [])
+  t.match((await checkOf(attached, EXPOSED)).json, { code: 106, msg: /lacks chains hostports, hostports-in, / })
+  const stolen = await attach(EXPOSED)
+  for (const elements of stolen.node.host.sets.values()) {
+    for (const [key, element] of elements)
+      elements.set(key, { ...element, owner: { network: 'n', containerId: 'x', ifName: 'eth0' } })
+  }
+  t.match((await checkOf(stolen, EXPOSED)).json, { code: 106, msg: /nftables lacks hostports-4 \{ tcp \. 8080 : / })
 })
 
 t.test('check() names what ipamd does not know (K3)', async t => {

@@ -1,8 +1,10 @@
 import { CniError, ErrorCode } from '../cni/errors.ts'
+import { portMappings } from '../cni/port-mappings.ts'
 import type { Result, ResultIp } from '../cni/result.ts'
 import { equalAddresses } from '../net/address.ts'
 import { parseIfName } from '../net/if-name.ts'
 import { diffPlan, renderProblem } from '../plan/diff.ts'
+import { rulesetsOf } from '../plan/exposure.ts'
 import type { Kernel } from '../plan/kernel.ts'
 import { hostIfNameOf, macOf } from '../plan/link-names.ts'
 import type { ObservedState } from '../plan/observed.ts'
@@ -15,8 +17,9 @@ import type { AttachmentCall } from './call.ts'
 import { expectationOnBridge } from './check-on-bridge.ts'
 import type { Edges } from './edges.ts'
 import { resultMac, type Expectation, type Known, type Made } from './expectation.ts'
+import { exposureOf } from './expose.ts'
 import { mtusOf } from './made-mtus.ts'
-import { checkNode, IPV6_MIN_MTU_BYTES, observeNode } from './node.ts'
+import { checkNode, checkRulesets, IPV6_MIN_MTU_BYTES, observeNode } from './node.ts'
 import { observeSettings } from './observe-plan.ts'
 
 const LOOPBACK = parseIfName('lo')
@@ -36,11 +39,13 @@ export async function check(call: AttachmentCall, edges: Edges, by: Deadline): P
     throw new CniError(ErrorCode.invalidConfig, 'prevResult missing: CHECK needs the result of ADD')
   using kernel = edges.openKernel(requireNetns(call))
   const made = whatWasMade(call, prevResult)
-  const { plan, bridge, addresses, forwarded, alsoWrong } = await expectation(call, kernel, { made, prevResult, by })
+  const wanted = await expectation(call, kernel, { made, prevResult, by })
+  const { plan, bridge, addresses, exposure, forwarded, alsoWrong } = wanted
   const problems = [
     ...diffPlan(plan, { ...(await observe(kernel, plan, by)), bridge }).map(renderProblem),
     ...alsoWrong,
     ...(await checkNode(kernel, forwarded, by)),
+    ...(await checkRulesets(kernel, exposure === undefined ? [] : rulesetsOf(exposure), by)),
     ...(await addressSource(call, edges).check(call, addresses, by)),
   ]
   const [first] = problems
@@ -68,7 +73,7 @@ async function expectation(call: AttachmentCall, kernel: Kernel, known: Known): 
   if (call.own.bridge !== undefined) return await expectationOnBridge(call, call.own.bridge, { kernel, ...known })
   const input = await transparentInput(call, kernel, known)
   const forwarded = [...new Set(input.addresses.map(({ family }) => family))]
-  return { plan: planAttach(input), addresses: input.addresses, forwarded, alsoWrong: [] }
+  return { plan: planAttach(input), addresses: input.addresses, exposure: input.exposure, forwarded, alsoWrong: [] }
 }
 
 async function transparentInput(call: AttachmentCall, kernel: Kernel, known: Known): Promise<AttachInput> {
@@ -82,6 +87,8 @@ async function transparentInput(call: AttachmentCall, kernel: Kernel, known: Kno
   // Without an address there would be little to verify, and all of it would be well.
   if (ours.length === 0)
     throw new CniError(ErrorCode.invalidConfig, `prevResult.ips has no address that ADD gave to ${podIfName}`)
+  const addresses = ours.map(({ address }) => address.address)
+  const exposure = exposureOf(call, { addresses, ports: portMappings(call.network) })
   return {
     attachment,
     hostIfName,
@@ -90,7 +97,7 @@ async function transparentInput(call: AttachmentCall, kernel: Kernel, known: Kno
     podMac: resultMac(made.pod) ?? macOf(attachment, 'pod'),
     mtuBytes: hostMtu ?? 0,
     ...(podMtu === undefined ? {} : { podMtuBytes: podMtu }),
-    addresses: ours.map(({ address }) => address.address),
+    addresses,
     destinations: prevResult.routes
       .filter(({ dst, gw }) => gw !== undefined && equalAddresses(gw, gatewayOf(dst.address.family)))
       .map(({ dst }) => dst),
@@ -98,6 +105,7 @@ async function transparentInput(call: AttachmentCall, kernel: Kernel, known: Kno
     hostHasIpv6: facts.hasIpv6 && (hostMtu ?? 0) >= IPV6_MIN_MTU_BYTES,
     hostDisablesIpv6: facts.disablesIpv6,
     podDisablesIpv6: facts.podDisablesIpv6,
+    ...(exposure === undefined ? {} : { exposure }),
   }
 }
 
@@ -110,7 +118,9 @@ function isOurs({ address, gateway }: ResultIp): boolean {
 async function observe(kernel: Kernel, plan: Plan, by: Deadline): Promise<ObservedState> {
   const veth = plan.find(operation => operation.do === 'add-veth')
   if (veth === undefined) throw new Error('a plan to attach makes a veth pair')
+  const exposing = plan.find(operation => operation.do === 'add-elements')
   return {
+    ...(exposing === undefined ? {} : { elements: await kernel.observeElements(exposing.owner, by) }),
     host: await kernel.observeInterface('host', veth.hostIfName, by),
     pod: await kernel.observeInterface('pod', veth.podIfName, by),
     podLoopback: await kernel.observeLink('pod', LOOPBACK, by),

@@ -6,6 +6,7 @@ import type { Deadline } from '../time/deadline.ts'
 import { addressSource } from './address-source.ts'
 import type { AttachmentCall } from './call.ts'
 import type { Edges } from './edges.ts'
+import { withdraw } from './expose.ts'
 import { ownershipOf, removeLink } from './leftovers.ts'
 import { messageOf } from './message.ts'
 
@@ -26,7 +27,7 @@ export async function del(call: AttachmentCall, edges: Edges, by: Deadline): Pro
 }
 
 /**
- * Removes the attachment's interface, if it has one and it is its own.
+ * Removes what leads to the attachment (elements of nftables, by their owner), and its interface, if it has one and it is its own.
  *
  * A link of that name that belongs to somebody else stays, and is no failure: this attachment has none then (R22).
  *
@@ -34,6 +35,12 @@ export async function del(call: AttachmentCall, edges: Edges, by: Deadline): Pro
  */
 export async function detach(kernel: Kernel, attachment: AttachmentKey, { edges, by }: Detaching): Promise<void> {
   const hostIfName = hostIfNameOf(attachment)
+  try {
+    // First: a port must not lead to an address that is somebody else's by then.
+    await withdraw(kernel, attachment, { edges, by })
+  } catch (failure) {
+    throw incomplete(attachment, ['the ports', 'are'], failure)
+  }
   const link = await kernel.observeLink('host', hostIfName, by)
   if (link === undefined) return
   if (ownershipOf(link, attachment) === 'foreign') {
@@ -43,10 +50,17 @@ export async function detach(kernel: Kernel, attachment: AttachmentKey, { edges,
   try {
     await removeLink(kernel, hostIfName, by)
   } catch (failure) {
-    const { containerId, ifName } = attachment
-    const what = `the interface of ${containerId}/${ifName} is not removed, its address is kept: ${messageOf(failure)}`
-    throw new CniError(ErrorCode.delIncomplete, what, { cause: failure })
+    throw incomplete(attachment, ['the interface', 'is'], failure)
   }
+}
+
+function incomplete(
+  { containerId, ifName }: AttachmentKey,
+  [what, be]: readonly [string, string],
+  cause: unknown,
+): CniError {
+  const said = `${what} of ${containerId}/${ifName} ${be} not removed, its address is kept: ${messageOf(cause)}`
+  return new CniError(ErrorCode.delIncomplete, said, { cause })
 }
 
 interface Detaching {

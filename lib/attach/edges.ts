@@ -2,6 +2,7 @@ import type { AttachmentKey } from '../ipam/attachment.ts'
 import type { Lease } from '../ipam/lease.ts'
 import type { AllocateRequest, CollectReply, CollectRequest, ReleaseRequest } from '../ipam/protocol.ts'
 import type { SpoolEntry } from '../ipam/spool-entry.ts'
+import type { Exposure } from '../plan/exposure.ts'
 import type { Kernel } from '../plan/kernel.ts'
 import type { Deadline } from '../time/deadline.ts'
 import type { Call } from './call.ts'
@@ -42,6 +43,10 @@ export interface Edges {
   lock(attachment: AttachmentKey, by: Deadline): Promise<Disposable>
   /** Keeps a release durably until ipamd can be told (checklist R13). Returns when it would survive a loss of power. */
   spoolRelease(socketPath: string, entry: SpoolEntry): void
+  /** Keeps what a pod has in nftables until its end, so that ipamd can repair it. */
+  keepExposure(exposure: Exposure): void
+  /** Drops what is kept of an attachment; nothing is fine. */
+  dropExposure(attachment: AttachmentKey): void
   nowUnixMs(): number
   /** One line for the log. */
   log(line: string): void

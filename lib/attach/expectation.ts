@@ -1,6 +1,7 @@
 import type { Result, ResultInterface } from '../cni/result.ts'
 import type { Address, Family } from '../net/address.ts'
 import { parseMac, type Mac } from '../net/mac.ts'
+import type { Exposure } from '../plan/exposure.ts'
 import type { ObservedInterface } from '../plan/observed.ts'
 import type { Plan } from '../plan/operation.ts'
 import type { Deadline } from '../time/deadline.ts'
@@ -25,6 +26,7 @@ export interface Expectation {
   /** In bridge mode, as it is. */
   readonly bridge?: ObservedInterface | undefined
   readonly addresses: readonly Address[]
+  readonly exposure: Exposure | undefined
   /** The families that the node forwards for the pod. */
   readonly forwarded: readonly Family[]
   /** What is wrong beside the plan, each as a sentence. */

@@ -8,6 +8,7 @@ import { parseAddress } from '../net/address.ts'
 import { parseIfName } from '../net/if-name.ts'
 import { parseMac } from '../net/mac.ts'
 import { defaultPrefix, formatPrefix, parsePrefix } from '../net/prefix.ts'
+import type { Exposure } from '../plan/exposure.ts'
 import type { Operation } from '../plan/operation.ts'
 import { renderOperation } from '../plan/render.ts'
 import { DeadlineExceeded } from '../time/deadline.ts'
@@ -52,6 +53,8 @@ export class FakeNode {
   readonly ipam = new FakeIpam()
   readonly delegate = new FakeDelegate()
   readonly spool: { readonly socketPath: string; readonly entry: SpoolEntry }[] = []
+  /** What is kept of pods with ports, by attachment. */
+  readonly exposures = new Map<string, Exposure>()
   readonly log: string[] = []
   /** Every use of a kernel in the order of use, since the node was made. */
   readonly steps: KernelStep[] = []
@@ -98,6 +101,8 @@ export class FakeNode {
       delegate: async call => this.delegate.run(call),
       lock: async attachment => this.#lock(attachment),
       spoolRelease: (socketPath, entry) => void this.spool.push({ socketPath, entry }),
+      keepExposure: exposure => void this.exposures.set(attachmentKeyText(exposure.attachment), exposure),
+      dropExposure: attachment => void this.exposures.delete(attachmentKeyText(attachment)),
       nowUnixMs: () => 1_700_000_000_000,
       log: line => void this.log.push(line),
     }
@@ -131,7 +136,9 @@ export class FakeNode {
   render(): string {
     const places = [['host', this.host] as const, ...this.pods]
     const leases = [...this.ipam.leases.keys()].map(key => `lease ${key}`)
-    return [...places.flatMap(([name, netns]) => renderNetns(name, netns)), ...leases].join('\n')
+    const kept = [...this.exposures.keys()].map(key => `exposure ${key}`)
+    const elements = [...this.host.sets].flatMap(([name, held]) => [...held.keys()].map(key => `${name} { ${key} }`))
+    return [...places.flatMap(([name, netns]) => renderNetns(name, netns)), ...elements, ...kept, ...leases].join('\n')
   }
 
   #openKernel(path: string | undefined): FakeKernel {

@@ -1,6 +1,7 @@
 import type { ValidAttachment } from '../cni/configuration.ts'
 import { CniError, ErrorCode } from '../cni/errors.ts'
-import type { AttachmentKey } from '../ipam/attachment.ts'
+import { attachmentKeyText, type AttachmentKey } from '../ipam/attachment.ts'
+import { OWNERS } from '../plan/exposure-ruleset.ts'
 import type { Kernel } from '../plan/kernel.ts'
 import { parseOwner } from '../plan/owner.ts'
 import type { Deadline } from '../time/deadline.ts'
@@ -52,16 +53,19 @@ interface Scope {
   readonly by: Deadline
 }
 
-/** The owners of this network's interfaces that are not valid. Scoped by network name, never by plugin (G7, R39). */
+/** The owners of this network's interfaces and elements of nftables that are not valid. Scoped by network name, never by plugin (G7, R39). */
 async function staleAttachments(kernel: Kernel, { network, valid, by }: Scope): Promise<readonly AttachmentKey[]> {
   const isValid = new Set(valid.map(({ containerId, ifName }) => `${containerId}/${ifName}`))
   const links = await kernel.observeOwnLinks(by)
-  return links
-    .map(({ alias }) => (alias === undefined ? undefined : parseOwner(alias)?.attachment))
-    .filter(attachment => attachment !== undefined)
-    .filter(
-      attachment => attachment.network === network && !isValid.has(`${attachment.containerId}/${attachment.ifName}`),
-    )
+  const elements = await kernel.observeSets([OWNERS], by)
+  const owners = [
+    ...links.map(({ alias }) => (alias === undefined ? undefined : parseOwner(alias)?.attachment)),
+    ...elements.map(({ owner }) => owner),
+  ].filter(attachment => attachment !== undefined)
+  const unique = new Map(owners.map(attachment => [attachmentKeyText(attachment), attachment]))
+  return [...unique.values()].filter(
+    attachment => attachment.network === network && !isValid.has(`${attachment.containerId}/${attachment.ifName}`),
+  )
 }
 
 function throwAll(failures: readonly unknown[]): void {

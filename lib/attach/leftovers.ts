@@ -8,6 +8,8 @@ import { parseOwner } from '../plan/owner.ts'
 import { planDetach } from '../plan/plan-attach.ts'
 import type { Deadline } from '../time/deadline.ts'
 import { isGone } from './apply.ts'
+import type { Edges } from './edges.ts'
+import { withdraw } from './expose.ts'
 
 /** Whose a host-side link is, seen from one attachment. */
 export type Ownership = 'ours' | 'ours-unfinished' | 'foreign'
@@ -33,7 +35,7 @@ export function ownershipOf(link: ObservedLink, attachment: AttachmentKey): Owne
  *
  * @throws {CniError} code 103 naming the interface and whose it is.
  */
-export async function clearLeftovers(kernel: Kernel, names: Names, by: Deadline): Promise<void> {
+export async function clearLeftovers(kernel: Kernel, names: Names, { edges, by }: Host): Promise<void> {
   const { attachment, hostIfName, podIfName, netnsPath, isOwnAttempt } = names
   const host = await kernel.observeLink('host', hostIfName, by)
   const pod = await kernel.observeLink('pod', podIfName, by)
@@ -44,6 +46,7 @@ export async function clearLeftovers(kernel: Kernel, names: Names, by: Deadline)
     if (isInUse && !isOwnAttempt)
       throw exists(`${podIfName} in ${netnsPath}`, 'an earlier ADD of this container made it; want DEL first')
     // Either ADD never ended, or its answer was lost, or its other end is in a namespace that is no longer this container's.
+    await withdraw(kernel, attachment, { edges, by })
     await removeLink(kernel, hostIfName, by)
   }
   if (pod !== undefined && (await kernel.observeLink('pod', podIfName, by)) !== undefined) {
@@ -59,6 +62,11 @@ export interface Names {
   readonly netnsPath: string
   /** True when a whole interface of the attachment can only be this call's own work. */
   readonly isOwnAttempt: boolean
+}
+
+interface Host {
+  readonly edges: Edges
+  readonly by: Deadline
 }
 
 /** Removes a host-side link and with it the pod's. A link that is not there is removed. */

@@ -2,7 +2,7 @@ import { CniError, ErrorCode } from '../cni/errors.ts'
 import { parseAddress, type Family } from '../net/address.ts'
 import type { Kernel } from '../plan/kernel.ts'
 import type { Operation } from '../plan/operation.ts'
-import { NODE_RULESET } from '../plan/ruleset.ts'
+import { NODE_RULESET, type Ruleset } from '../plan/ruleset.ts'
 import type { Deadline } from '../time/deadline.ts'
 
 /** What of the node decides how a pod is wired. */
@@ -111,6 +111,23 @@ export async function checkNode(kernel: Kernel, families: readonly Family[], by:
   if (!(await kernel.hasRuleset(NODE_RULESET, by))) {
     problems.push(
       'host: nftables table inet tulle lacks the rules against forged source addresses (want: any ADD, which writes them)',
+    )
+  }
+  return problems
+}
+
+/** What of our nftables table a pod needs and is not there, each as a sentence. */
+export async function checkRulesets(
+  kernel: Kernel,
+  rulesets: readonly Ruleset[],
+  by: Deadline,
+): Promise<readonly string[]> {
+  const problems: string[] = []
+  for (const ruleset of rulesets) {
+    if (await kernel.hasRuleset(ruleset, by)) continue
+    const names = ruleset.chains.map(({ name }) => name).join(', ')
+    problems.push(
+      `host: nftables table inet tulle lacks chains ${names} as they should be (want: ipamd, which repairs them)`,
     )
   }
   return problems

@@ -34,6 +34,8 @@ export const ErrorCode = {
   delIncomplete: 105,
   /** CHECK found something that is no longer as ADD made it. The message has the first problem, details have all. */
   checkFailed: 106,
+  /** A port of the node that the pod wants is another attachment's. The message has the port and whose it is. */
+  portTaken: 107,
   /** A bug: no other code fits. */
   internal: 999,
 } as const

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 
 import { formatAddress } from '../net/address.ts'
+import { formatPrefix } from '../net/prefix.ts'
 import { parseNetworkConfiguration } from './configuration.ts'
 import { CniError } from './errors.ts'
 import { parseTulleConfiguration, resolverSettings } from './tulle-configuration.ts'
@@ -21,6 +22,7 @@ t.test('parseTulleConfiguration() has defaults for everything but ipam', async t
     mode: 'transparent',
     ipsToRouteViaHost: [],
     ipam: { kind: 'tulle', socketPath: '/run/tulle/ipamd.sock' },
+    snat: true,
   }
   t.strictSame(parseTulleConfiguration(net({})), want)
   t.strictSame(parseTulleConfiguration(net({ mode: null, mtu: null, ipMasq: null, ipsToRouteViaHost: null })), want)
@@ -33,6 +35,23 @@ t.test('parseTulleConfiguration() reads MTU, socket and pool', async t => {
   t.match(config, { mtuBytes: 1450, ipam: { kind: 'tulle', socketPath: '/run/x.sock', pool: 'blue' } })
 })
 
+t.test(
+  'parseTulleConfiguration() excepts from masquerade what it is told, and what the node itself answers',
+  async t => {
+    const read = (changes: object) => parseTulleConfiguration(net(changes)).masquerade?.except.map(formatPrefix)
+    t.equal(read({ nonMasqueradeCIDRs: ['10.0.0.0/8'] }), undefined, 'nothing is masqueraded')
+    t.same(read({ ipMasq: true }), [])
+    t.same(
+      read({
+        ipMasq: true,
+        nonMasqueradeCIDRs: ['10.0.0.0/8', 'fd00::/8'],
+        ipsToRouteViaHost: ['169.254.20.10', 'fd00::a'],
+      }),
+      ['10.0.0.0/8', 'fd00::/8', '169.254.20.10/32', 'fd00::a/128'],
+    )
+  },
+)
+
 t.test('parseTulleConfiguration() leaves the section of another IPAM plugin to that plugin', async t => {
   const config = parseTulleConfiguration(net({ ipam: { type: 'host-local', socket: 5, pool: 6 } }))
   t.strictSame(config.ipam, { kind: 'delegated', type: 'host-local' })
@@ -40,7 +59,34 @@ t.test('parseTulleConfiguration() leaves the section of another IPAM plugin to t
 
 const refused = [
   { name: 'a mode of others', changes: { mode: 'ipvlan' }, code: 2, want: /^mode "ipvlan" is not supported/ },
-  { name: 'masquerading', changes: { ipMasq: true }, code: 2, want: /^ipMasq true is not supported/ },
+  {
+    name: "iptables' conditions for hostPorts",
+    changes: { conditionsV4: ['-d', '192.0.2.0/24'] },
+    code: 2,
+    want: /^conditionsV4 \["-d","192\.0\.2\.0\/24"\] is not supported/,
+  },
+  { name: 'the same for IPv6', changes: { conditionsV6: ['!'] }, code: 2, want: /^conditionsV6 .* is not supported/ },
+  { name: 'a bit of the mark', changes: { markMasqBit: 13 }, code: 2, want: /^markMasqBit 13 is not supported/ },
+  {
+    name: "somebody's chain",
+    changes: { externalSetMarkChain: 'KUBE-MARK-MASQ' },
+    code: 2,
+    want: /^externalSetMarkChain "KUBE-MARK-MASQ" is not supported/,
+  },
+  { name: 'masquerading what is let in', changes: { masqAll: true }, code: 2, want: /^masqAll true is not supported/ },
+  { name: 'snat in words', changes: { snat: 'no' }, code: 7, want: /^Cannot use snat "no": want true or false$/ },
+  {
+    name: 'an exception with host bits',
+    changes: { ipMasq: true, nonMasqueradeCIDRs: ['10.0.0.0/8', '10.1.2.3/24'] },
+    code: 7,
+    want: /^nonMasqueradeCIDRs\[1\]: Cannot parse prefix "10\.1\.2\.3\/24": host bits are set; want 10\.1\.2\.0\/24$/,
+  },
+  {
+    name: 'too many exceptions',
+    changes: { ipMasq: true, nonMasqueradeCIDRs: Array.from({ length: 65 }, (_, index) => `10.${index}.0.0/16`) },
+    code: 7,
+    want: /^Cannot use nonMasqueradeCIDRs with 65 prefixes: want at most 64$/,
+  },
   { name: 'a mode that is a number', changes: { mode: 5 }, code: 7, want: /^Cannot use mode 5: want a string$/ },
   {
     name: 'ipMasq in words',
@@ -109,7 +155,6 @@ for (const c of refused) {
 }
 
 const capabilities = [
-  { key: 'portMappings', value: [{ hostPort: 80, containerPort: 80 }] },
   { key: 'bandwidth', value: { ingressRate: 1000 } },
   { key: 'aliases', value: ['web'] },
   { key: 'infinibandGUID', value: 'c2:11' },
@@ -148,6 +193,7 @@ t.test('parseTulleConfiguration() refuses nothing for DEL, and falls back to def
     mode: 'transparent',
     ipsToRouteViaHost: [],
     ipam: { kind: 'tulle', socketPath: '/run/tulle/ipamd.sock' },
+    snat: true,
   }
   for (const c of refused) {
     const config = lenientNet(c.changes)

@@ -1,6 +1,6 @@
 import { MAX_STICKY_SECONDS } from '../ipam/protocol.ts'
 import { parseAddress } from '../net/address.ts'
-import { containsAddress, parsePrefix } from '../net/prefix.ts'
+import { containsAddress, hostPrefix, parsePrefix, type Prefix } from '../net/prefix.ts'
 import { asksForBridge, parseBridgeConfiguration } from './bridge-configuration.ts'
 import { parseDnsCapability } from './dns.ts'
 import { CniError } from './errors.ts'
@@ -51,6 +51,10 @@ export interface TulleConfiguration {
   readonly mtuBytes?: number
   readonly ipsToRouteViaHost: readonly Address[]
   readonly ipam: IpamChoice
+  /** Whether connections of a pod to its own hostPort, and of the host from 127.0.0.1, get an address of the node. */
+  readonly snat: boolean
+  /** Undefined: connections of pods to the outside keep their address. */
+  readonly masquerade?: { readonly except: readonly Prefix[] }
 }
 
 /** Who leases addresses: ipamd, over its socket, or another plugin, executed from CNI_PATH. */
@@ -66,7 +70,13 @@ export interface TulleIpam {
 }
 
 /** Capabilities of CNI CONVENTIONS.md that this version does not offer, whoever leases addresses. */
-const REFUSED_CAPABILITIES = ['aliases', 'bandwidth', 'deviceID', 'infinibandGUID', 'portMappings'] as const
+const REFUSED_CAPABILITIES = ['aliases', 'bandwidth', 'deviceID', 'infinibandGUID'] as const
+
+/** Keys of the reference plugin portmap that say how it is to do with iptables what is done here by elements of sets. */
+const REFUSED_PORTMAP_KEYS = ['conditionsV4', 'conditionsV6', 'externalSetMarkChain', 'markMasqBit', 'masqAll'] as const
+
+/** Each prefix is a rule that a packet to the outside passes by. */
+const MAX_EXCEPTIONS = 64
 
 /**
  * Reads the fields that are ours, and refuses by name what this version does not build. Other keys are tolerated.
@@ -87,12 +97,15 @@ export function parseTulleConfiguration(
   refuseCapabilities(net)
   const mtuBytes = parseMtu(root)
   const bridge = parseMode(root) === 'bridge' ? parseBridgeConfiguration(net) : undefined
+  const ipsToRouteViaHost = parseIpsToRouteViaHost(root)
   return {
     mode: bridge === undefined ? 'transparent' : 'bridge',
     ...(bridge === undefined ? {} : { bridge }),
     ...(mtuBytes === undefined ? {} : { mtuBytes }),
-    ipsToRouteViaHost: parseIpsToRouteViaHost(root),
+    ipsToRouteViaHost,
     ipam: parseIpamChoice(net, root),
+    snat: optionalBoolean(root, 'snat') ?? true,
+    ...parseMasquerade(root, ipsToRouteViaHost),
   }
 }
 
@@ -108,7 +121,10 @@ export function resolverSettings(net: NetworkConfiguration): Dns {
 }
 
 function refuseUnsupportedValues(root: Section): void {
-  if (optionalBoolean(root, 'ipMasq')) throw unsupported('ipMasq', true, 'want false, or leave it out')
+  for (const key of REFUSED_PORTMAP_KEYS) {
+    const value = member(root, key)
+    if (value !== undefined && !isEmpty(value)) throw unsupported(key, value, 'leave it out')
+  }
 }
 
 /** Where no mode is named, keys that only the reference plugin `bridge` has say which: its conflists move over by `type`. */
@@ -143,6 +159,20 @@ function parseIpsToRouteViaHost(root: Section): readonly Address[] {
       `Cannot use ${path} ${quoteJson(text)}: want an address that the host can have for its pods`,
     )
   })
+}
+
+/** The node's own services are reached under the pod's address, wherever they run (`ipsToRouteViaHost`). */
+function parseMasquerade(root: Section, viaHost: readonly Address[]): Pick<TulleConfiguration, 'masquerade'> {
+  const texts = optionalStrings(root, 'nonMasqueradeCIDRs') ?? []
+  if (texts.length > MAX_EXCEPTIONS) {
+    const fault = `Cannot use nonMasqueradeCIDRs with ${texts.length} prefixes`
+    throw new CniError(root.code, `${fault}: want at most ${MAX_EXCEPTIONS}`)
+  }
+  const prefixes = texts.map((text, index) =>
+    parseAt({ path: `nonMasqueradeCIDRs[${index}]`, code: root.code }, () => parsePrefix(text)),
+  )
+  if (!optionalBoolean(root, 'ipMasq')) return {}
+  return { masquerade: { except: [...prefixes, ...viaHost.map(hostPrefix)] } }
 }
 
 function parseIpamChoice(net: NetworkConfiguration, root: Section): IpamChoice {
@@ -181,7 +211,7 @@ function parseLeniently(net: NetworkConfiguration): TulleConfiguration {
   const ipam: IpamChoice = isDelegated(net)
     ? { kind: 'delegated', type: net.ipam.type }
     : { kind: 'tulle', socketPath: usableSocketPath(ipamSection(net)) ?? DEFAULT_SOCKET_PATH }
-  return { mode: 'transparent', ipsToRouteViaHost: [], ipam }
+  return { mode: 'transparent', ipsToRouteViaHost: [], ipam, snat: true }
 }
 
 function ipamSection(net: NetworkConfiguration): Section {

@@ -1,8 +1,11 @@
+import { equalAttachments, type AttachmentKey } from '../ipam/attachment.ts'
 import type { Address } from '../net/address.ts'
 import type { IfName } from '../net/if-name.ts'
+import { formatPrefix, type Prefix } from '../net/prefix.ts'
 import { KernelError, type Kernel } from '../plan/kernel.ts'
 import { LINK_GROUP, ROUTE_PROTOCOL } from '../plan/marks.ts'
 import type { ObservedInterface, ObservedLink, OwnRoute } from '../plan/observed.ts'
+import { renderSetContent, type ObservedElement, type SetDefinition } from '../plan/nft-set.ts'
 import type { AddBridge, AddRoute, AddVeth, DeleteRoute, Operation, Place, SetBridgePort } from '../plan/operation.ts'
 import { ruleComment, type Ruleset } from '../plan/ruleset.ts'
 import type { Deadline } from '../time/deadline.ts'
@@ -112,18 +115,50 @@ export class FakeKernel implements Kernel {
     return this.#step('readSysctl', undefined, () => this.#at(at).sysctls.get(key))
   }
 
-  async hasRuleset(ruleset: Ruleset, by: Deadline): Promise<boolean> {
-    return this.#step('hasRuleset', by, () =>
-      ruleset.chains.every(({ name, rules }) => {
-        const comments = this.#host.chains.get(name) ?? []
-        return comments.length === rules.length && rules.every((rule, index) => comments[index] === ruleComment(rule))
-      }),
+  async hasRuleset({ sets, chains }: Ruleset, by: Deadline): Promise<boolean> {
+    return this.#step('hasRuleset', by, () => {
+      const hasSets = sets.every(({ name }) => this.#host.sets.has(name))
+      return (
+        hasSets &&
+        chains.every(({ name, rules }) => {
+          const comments = this.#host.chains.get(name)
+          return (
+            comments?.length === rules.length && rules.every((rule, index) => comments[index] === ruleComment(rule))
+          )
+        })
+      )
+    })
+  }
+
+  async replaceRuleset({ sets, chains }: Ruleset, by: Deadline): Promise<void> {
+    this.#step('replaceRuleset', by, () => {
+      for (const { name, rules } of chains) this.#host.chains.set(name, rules.map(ruleComment))
+      for (const { name } of sets) if (!this.#host.sets.has(name)) this.#host.sets.set(name, new Map())
+    })
+  }
+
+  async observeElements(of: AttachmentKey | 'all', by: Deadline): Promise<readonly ObservedElement[]> {
+    return this.#step('observeElements', by, () =>
+      [...this.#host.sets.values()]
+        .flatMap(elements => [...elements.values()])
+        .filter(({ owner }) => of === 'all' || (owner !== undefined && equalAttachments(owner, of))),
     )
   }
 
-  async replaceRuleset(ruleset: Ruleset, by: Deadline): Promise<void> {
-    this.#step('replaceRuleset', by, () => {
-      for (const { name, rules } of ruleset.chains) this.#host.chains.set(name, rules.map(ruleComment))
+  async observeSets(sets: readonly SetDefinition[], by: Deadline): Promise<readonly ObservedElement[]> {
+    return this.#step('observeSets', by, () =>
+      sets.flatMap(({ name }) => [...(this.#host.sets.get(name)?.values() ?? [])]),
+    )
+  }
+
+  async ensureSetContent(set: SetDefinition, prefixes: readonly Prefix[], by: Deadline): Promise<boolean> {
+    return this.#step('ensureSetContent', by, () => {
+      if (!this.#host.sets.has(set.name)) throw new KernelError(renderSetContent(set, prefixes), 'ENOENT')
+      const wanted = prefixes.map(formatPrefix).toSorted()
+      const held = (this.#host.prefixSets.get(set.name) ?? []).map(formatPrefix).toSorted()
+      if (wanted.join() === held.join()) return false
+      this.#host.prefixSets.set(set.name, prefixes)
+      return true
     })
   }
 
@@ -154,6 +189,13 @@ export class FakeKernel implements Kernel {
         return this.#host.addRoute({ to: operation.block, protocol: ROUTE_PROTOCOL })
       case 'delete-unreachable':
         return this.#host.deleteRoute({ to: operation.block, protocol: ROUTE_PROTOCOL })
+      case 'add-elements':
+        return this.#host.addElements(operation.elements, operation.owner)
+      case 'delete-elements':
+        return this.#host.deleteElements(operation.elements)
+      case 'forget-flows':
+        this.#host.forgotten.push(...operation.ports)
+        return undefined
       default: {
         const netns = this.#at(operation.at)
         const link = netns.link(operation.link)
@@ -204,10 +246,7 @@ function performUnseen(perform: () => unknown): void {
   }
 }
 
-type OnLink = Exclude<
-  Operation,
-  { do: 'add-veth' | 'add-bridge' | 'set-sysctl' | 'add-unreachable' | 'delete-unreachable' }
->
+type OnLink = Exclude<Extract<Operation, { readonly link: IfName }>, { do: 'add-bridge' }>
 
 function performOn(netns: FakeNetns, link: FakeLink, operation: OnLink): string | undefined {
   switch (operation.do) {

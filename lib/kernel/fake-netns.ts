@@ -12,7 +12,10 @@ import {
   type AddressWithLength,
   type Prefix,
 } from '../net/prefix.ts'
+import type { AttachmentKey } from '../ipam/attachment.ts'
+import { chainOf, renderKey, type Element, type ObservedElement } from '../plan/nft-set.ts'
 import type { ObservedAddress, ObservedLink, ObservedNeighbour, ObservedPort, ObservedRoute } from '../plan/observed.ts'
+import type { HostUdpPort } from '../plan/operation.ts'
 
 /** Below this MTU the kernel gives a link no IPv6 at all (RFC 8200, section 5). */
 const IPV6_MIN_MTU_BYTES = 1280
@@ -22,7 +25,7 @@ const LOOPBACK_ADDRESSES = ['127.0.0.1/8', '::1/128'].map(parseAddressWithLength
 
 /** What every interface has for itself, by the folder below /proc/sys/net; new ones start with what `default` says. */
 const INTERFACE_SETTINGS = {
-  ipv4: { rp_filter: '0', accept_redirects: '1', arp_notify: '0' },
+  ipv4: { rp_filter: '0', accept_redirects: '1', arp_notify: '0', route_localnet: '0' },
   ipv6: { accept_ra: '1', accept_redirects: '1', ndisc_notify: '0', disable_ipv6: '0' },
 } as const
 const NODE_SETTINGS = { 'net/ipv4/ip_forward': '0', 'net/ipv6/conf/all/forwarding': '0' } as const
@@ -75,6 +78,12 @@ export class FakeNetns {
   readonly sysctls = new Map<string, string>()
   /** The comments of the rules of each chain of our nftables table. */
   readonly chains = new Map<string, readonly string[]>()
+  /** The sets of our nftables table with their elements, by key. */
+  readonly sets = new Map<string, Map<string, ObservedElement>>()
+  /** The prefixes of the interval sets of our nftables table. */
+  readonly prefixSets = new Map<string, readonly Prefix[]>()
+  /** UDP ports of the node of which the flows were forgotten, in order. */
+  readonly forgotten: HostUdpPort[] = []
   #lastIndex = 0
 
   constructor({ hasIpv6 = true }: { readonly hasIpv6?: boolean } = {}) {
@@ -252,6 +261,34 @@ export class FakeNetns {
       .filter(route => containsAddress(route.to, address) && route.link?.isUp !== false)
       .toSorted((a, b) => b.to.prefixLength - a.to.prefixLength || metricOrder(a) - metricOrder(b))[0]
     return best?.link
+  }
+
+  addElements(elements: readonly Element[], owner: AttachmentKey): string | undefined {
+    for (const element of elements) {
+      const set = this.sets.get(element.set.name)
+      if (set === undefined || !this.#leadsSomewhere(element)) return 'ENOENT'
+      if (set.has(renderKey(element))) return 'EEXIST'
+    }
+    for (const element of elements) this.sets.get(element.set.name)?.set(renderKey(element), { ...element, owner })
+    return undefined
+  }
+
+  deleteElements(elements: readonly Element[]): string | undefined {
+    const isThere = elements.every(element => this.sets.get(element.set.name)?.has(renderKey(element)) === true)
+    if (!isThere) return 'ENOENT'
+    for (const element of elements) this.sets.get(element.set.name)?.delete(renderKey(element))
+    return undefined
+  }
+
+  /** Somebody removes our table, or all tables. */
+  flushTables(): void {
+    this.chains.clear()
+    this.sets.clear()
+    this.prefixSets.clear()
+  }
+
+  #leadsSomewhere(element: Element): boolean {
+    return element.set.data !== 'verdict' || this.chains.has(chainOf(element))
   }
 
   #refusalOf({ to, via, link }: FakeRoute): string | undefined {

@@ -5,7 +5,11 @@ import { parseMac } from '../net/mac.ts'
 import { formatPrefix, parseAddressWithLength, parsePrefix } from '../net/prefix.ts'
 import { KernelError, type Kernel } from '../plan/kernel.ts'
 import { LINK_GROUP } from '../plan/marks.ts'
-import type { AddVeth, Operation, Place } from '../plan/operation.ts'
+import type { AddElements, AddVeth, Operation, Place } from '../plan/operation.ts'
+import { elementsOf, rulesetsOf, type Exposure } from '../plan/exposure.ts'
+import { CLUSTER_PREFIXES, HOST_PORTS_AT, masqueradeRuleset, OWNERS } from '../plan/exposure-ruleset.ts'
+import { renderElement, type Element } from '../plan/nft-set.ts'
+import type { AttachmentKey } from '../ipam/attachment.ts'
 import { renderOperation } from '../plan/render.ts'
 import { NODE_RULESET } from '../plan/ruleset.ts'
 import { Deadline, DeadlineExceeded } from '../time/deadline.ts'
@@ -474,6 +478,52 @@ export function kernelContract(name: string, open: () => Promise<ContractSubject
     t.equal(await kernel.hasRuleset(NODE_RULESET, soon()), true)
   })
 
+  test('adds elements of an attachment, all or none, and finds them by their owner', async (t, { kernel }) => {
+    const [one, two] = [exposureOf('one', '10.0.0.7'), exposureOf('two', '10.0.0.8')]
+    const shown = async (of: AttachmentKey | 'all') => (await kernel.observeElements(of, soon())).map(shownElement)
+    t.same(await shown('all'), [], 'no table')
+    t.equal(await outcomeOf(kernel.apply(adding(one), soon())), 'ENOENT', 'no sets')
+    for (const ruleset of rulesetsOf(one)) {
+      t.equal(await kernel.hasRuleset(ruleset, soon()), false)
+      await kernel.replaceRuleset(ruleset, soon())
+      t.equal(await kernel.hasRuleset(ruleset, soon()), true)
+    }
+    await kernel.apply(adding(one), soon())
+    t.strictSame((await shown(one.attachment)).toSorted(), elementsOf(one).map(shownElement).toSorted())
+    t.same(await shown(two.attachment), [])
+    t.equal(await outcomeOf(kernel.apply(adding(two), soon())), 'EEXIST', 'both want port 8080')
+    t.same(await shown(two.attachment), [], 'and nothing of it is there')
+    const other = { ...two, ports: two.ports.map(port => ({ ...port, hostPort: port.hostPort + 1 })) }
+    await kernel.apply(adding(other), soon())
+    for (const ruleset of rulesetsOf(one)) await kernel.replaceRuleset(ruleset, soon())
+    t.equal((await shown('all')).length, elementsOf(one).length + elementsOf(other).length, 'new rules lose no element')
+    const owners = (await kernel.observeSets([HOST_PORTS_AT[4]], soon())).map(({ owner }) => owner?.containerId)
+    t.same(new Set(owners), new Set(['one', 'two']))
+    await kernel.apply({ ...adding(one), do: 'delete-elements' }, soon())
+    t.equal(await outcomeOf(kernel.apply({ ...adding(one), do: 'delete-elements' }, soon())), 'ENOENT')
+    t.same(await shown(one.attachment), [])
+    t.strictSame((await shown('all')).toSorted(), elementsOf(other).map(shownElement).toSorted())
+  })
+
+  test('makes a set of prefixes hold what it is told, and says whether it had to', async (t, { kernel }) => {
+    const ensure = (...texts: readonly string[]) =>
+      kernel.ensureSetContent(CLUSTER_PREFIXES[4], texts.map(parsePrefix), soon())
+    t.equal(await outcomeOf(ensure('10.244.0.0/16')), 'ENOENT', 'no set')
+    await kernel.replaceRuleset(masqueradeRuleset([]), soon())
+    t.equal(await ensure(), false)
+    t.equal(await ensure('10.244.0.0/16', '192.168.7.0/24', '240.0.0.0/4'), true)
+    t.equal(await ensure('192.168.7.0/24', '240.0.0.0/4', '10.244.0.0/16'), false, 'in any order')
+    t.equal(await ensure('10.244.0.0/16', '10.245.0.0/16'), true, 'one beside the other')
+    t.equal(await ensure(), true)
+    t.equal(await kernel.ensureSetContent(CLUSTER_PREFIXES[6], [parsePrefix('fd00::/8')], soon()), true)
+    t.equal(await kernel.ensureSetContent(CLUSTER_PREFIXES[6], [parsePrefix('fd00::/8')], soon()), false)
+  })
+
+  test('forgets flows of which there are none', async (t, { kernel }) => {
+    const ports = [{ hostPort: 53, podAddress: parseAddress('10.0.0.7'), podPort: 53 }]
+    t.equal(await outcomeOf(kernel.apply({ do: 'forget-flows', ports }, soon())), 'done')
+  })
+
   test('fails with ENOENT at the pod where there is none', async (t, { kernel, withoutPod }) => {
     t.same([kernel.hasPod, kernel.podIsHost, withoutPod.hasPod, withoutPod.podIsHost], [true, false, false, false])
     t.equal(await outcomeOf(withoutPod.apply(veth(), soon())), 'ENOENT')
@@ -499,12 +549,40 @@ export function kernelContract(name: string, open: () => Promise<ContractSubject
       ['observeRouterAdvertisementLinks', kernel.observeRouterAdvertisementLinks(past)],
       ['hasRuleset', kernel.hasRuleset(NODE_RULESET, past)],
       ['replaceRuleset', kernel.replaceRuleset(NODE_RULESET, past)],
+      ['observeElements', kernel.observeElements('all', past)],
+      ['observeSets', kernel.observeSets([OWNERS], past)],
+      ['ensureSetContent', kernel.ensureSetContent(CLUSTER_PREFIXES[4], [], past)],
+      ['apply(add-elements)', kernel.apply(adding(exposureOf('one', '10.0.0.7')), past)],
+      ['apply(forget-flows)', kernel.apply({ do: 'forget-flows', ports: [] }, past)],
     ]
     for (const [what, attempt] of attempts) await t.rejects(attempt, DeadlineExceeded, what)
     t.equal((await kernel.observeLink('host', LO, soon()))?.isUp, false)
     t.equal(await kernel.observeLink('host', TUL, soon()), undefined)
     t.equal(await kernel.hasRuleset(NODE_RULESET, soon()), false)
   })
+}
+
+/** A pod with everything that has elements, on a network of its own. */
+function exposureOf(containerId: string, ipv4: string): Exposure {
+  return {
+    attachment: { network: 'net1', containerId, ifName: 'eth0' },
+    addresses: [ipv4, `fd00::${ipv4.split('.')[3]}`].map(parseAddress),
+    ports: [
+      { protocol: 'tcp', hostPort: 8080, containerPort: 80 },
+      { protocol: 'udp', hostPort: 53, containerPort: 5353, hostAddress: parseAddress('192.0.2.1') },
+      { protocol: 'sctp', hostPort: 9, containerPort: 9, hostAddress: parseAddress('::') },
+    ],
+    isHairpinMasqueraded: true,
+    masquerade: { except: ['10.0.0.0/8', '172.16.0.0/12', 'fd00::/8'].map(parsePrefix) },
+  }
+}
+
+function adding(exposure: Exposure): AddElements {
+  return { do: 'add-elements', owner: exposure.attachment, elements: elementsOf(exposure) }
+}
+
+function shownElement(element: Element): string {
+  return `${element.set.name} ${renderElement(element)}`
 }
 
 /** What a scenario needs of tap. */

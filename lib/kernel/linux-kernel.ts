@@ -4,14 +4,18 @@ import type { Address } from '../net/address.ts'
 import type { IfName } from '../net/if-name.ts'
 import { LINK_GROUP, NFT_TABLE, ROUTE_PROTOCOL } from '../plan/marks.ts'
 import type { ObservedInterface, ObservedLink, OwnRoute } from '../plan/observed.ts'
-import { placeOf, type Operation, type Place } from '../plan/operation.ts'
+import { placeOf, type ForgetFlows, type Operation, type Place } from '../plan/operation.ts'
 import { renderOperation } from '../plan/render.ts'
-import { ruleComment, type Chain, type Ruleset } from '../plan/ruleset.ts'
+import type { AttachmentKey } from '../ipam/attachment.ts'
+import type { Prefix } from '../net/prefix.ts'
+import { renderSetContent, type ObservedElement, type SetDefinition } from '../plan/nft-set.ts'
+import type { Ruleset } from '../plan/ruleset.ts'
 import type { Deadline } from '../time/deadline.ts'
 import { KernelError, isErrno, type Kernel } from '../plan/kernel.ts'
 import { isNativeError } from './native-error.ts'
 import { NetlinkSocket, type NetlinkReply, type NetlinkRequest } from './netlink-socket.ts'
-import * as nftables from './nftables-encode.ts'
+import { forgetFlows } from './conntrack.ts'
+import { Nftables } from './nftables.ts'
 import * as decode from './rtnetlink-decode.ts'
 import * as encode from './rtnetlink-encode.ts'
 import { toKernelError } from './to-kernel-error.ts'
@@ -21,6 +25,7 @@ const NETLINK_NETFILTER = 12
 /** Means "the namespace of this process" to the addon, which then needs no thread to enter it. */
 const OWN_NETNS = -1
 const RTPROT_RA = 9
+const LOOPBACK = 'lo'
 const NO_SUCH_LINK = ['ENODEV', 'ENOENT'] as const
 /**
  * What a route look-up answers when nothing leads there: no route, one that refuses (unreachable, prohibit, blackhole), or a
@@ -82,6 +87,9 @@ class LinuxKernel implements Kernel {
     // Writing a sysctl asks no socket, which would refuse to begin.
     by.throwIfPast(renderOperation(operation))
     if (operation.do === 'set-sysctl') return this.#writeSysctl(operation)
+    if (operation.do === 'forget-flows') return await this.#forgetFlows(operation, by)
+    if (operation.do === 'add-elements' || operation.do === 'delete-elements')
+      return await this.#nftables(table => table.changeElements(operation, by), operation)
     try {
       await this.#route(placeOf(operation)).transaction(await this.#encode(operation, by), by)
     } catch (cause) {
@@ -93,7 +101,7 @@ class LinuxKernel implements Kernel {
     if (operation.do === 'delete-link') this.#indexes.clear()
   }
 
-  async #encode(operation: Exclude<Operation, { do: 'set-sysctl' }>, by: Deadline): Promise<readonly NetlinkRequest[]> {
+  async #encode(operation: OnRoute, by: Deadline): Promise<readonly NetlinkRequest[]> {
     if (operation.do === 'add-veth') return [encode.addVeth(operation, this.#podFd())]
     if (operation.do === 'add-unreachable') return [encode.changeUnreachable('add', operation.block)]
     if (operation.do === 'delete-unreachable') return [encode.changeUnreachable('delete', operation.block)]
@@ -237,40 +245,35 @@ class LinuxKernel implements Kernel {
     }
   }
 
-  async hasRuleset(ruleset: Ruleset, by: Deadline): Promise<boolean> {
-    for (const chain of ruleset.chains) {
-      const state = await this.#chainState(chain, by)
-      if (state === undefined || !state.isTableAwake || !state.isOurBaseChain) return false
-      const rules = await this.#nftables(socket => socket.dump(nftables.dumpRules(chain), by), 'nft list ruleset')
-      const comments = rules.map(nftables.decodeRuleComment)
-      if (comments.length !== chain.rules.length) return false
-      if (chain.rules.some((rule, index) => comments[index] !== ruleComment(rule))) return false
-    }
-    return true
-  }
-
-  async replaceRuleset(ruleset: Ruleset, by: Deadline): Promise<void> {
-    const replaced: Chain[] = []
-    for (const chain of ruleset.chains) {
-      const state = await this.#chainState(chain, by)
-      if (state?.isTableAwake === false) {
-        await this.#nftables(socket => socket.transaction(nftables.wakeTable(), by), `nft add table inet ${NFT_TABLE}`)
-      }
-      if (state?.isOurBaseChain === false) replaced.push(chain)
-    }
-    await this.#nftables(socket => socket.transaction(nftables.replaceRules(ruleset, replaced), by), 'nft -f -')
-  }
-
-  /** Undefined when the chain is not there. */
-  async #chainState(chain: Chain, by: Deadline): Promise<nftables.ChainState | undefined> {
-    const doing = `nft list chain inet ${NFT_TABLE} ${chain.name}`
+  async #forgetFlows(operation: ForgetFlows, by: Deadline): Promise<void> {
+    const isLocal = async (address: Address): Promise<boolean> =>
+      (await this.observeLinkTowards(address, by))?.name === LOOPBACK
     try {
-      const replies = await this.#nftables(socket => socket.transaction(nftables.getChain(chain), by), doing)
-      return nftables.decodeChainState(replies)
-    } catch (error) {
-      if (isErrno(error, 'ENOENT')) return undefined
-      throw error
+      const socket = this.#socket('netfilter', OWN_NETNS, NETLINK_NETFILTER)
+      for (const port of operation.ports) await forgetFlows(socket, port, { isLocal, by })
+    } catch (cause) {
+      throw toKernelError(cause, operation)
     }
+  }
+
+  hasRuleset(ruleset: Ruleset, by: Deadline): Promise<boolean> {
+    return this.#nftables(table => table.hasRuleset(ruleset, by), 'nft list ruleset')
+  }
+
+  replaceRuleset(ruleset: Ruleset, by: Deadline): Promise<void> {
+    return this.#nftables(table => table.replaceRuleset(ruleset, by), 'nft -f -')
+  }
+
+  observeElements(of: AttachmentKey | 'all', by: Deadline): Promise<readonly ObservedElement[]> {
+    return this.#nftables(table => table.elementsOf(of, by), `nft list table inet ${NFT_TABLE}`)
+  }
+
+  observeSets(sets: readonly SetDefinition[], by: Deadline): Promise<readonly ObservedElement[]> {
+    return this.#nftables(table => table.elementsIn(sets, by), `nft list table inet ${NFT_TABLE}`)
+  }
+
+  ensureSetContent(set: SetDefinition, prefixes: readonly Prefix[], by: Deadline): Promise<boolean> {
+    return this.#nftables(table => table.ensureContent(set, prefixes, by), renderSetContent(set, prefixes))
   }
 
   [Symbol.dispose](): void {
@@ -298,9 +301,9 @@ class LinuxKernel implements Kernel {
     }
   }
 
-  async #nftables<T>(use: (socket: NetlinkSocket) => Promise<T>, doing: string): Promise<T> {
+  async #nftables<T>(use: (table: Nftables) => Promise<T>, doing: Operation | string): Promise<T> {
     try {
-      return await use(this.#socket('nftables', OWN_NETNS, NETLINK_NETFILTER))
+      return await use(new Nftables(this.#socket('netfilter', OWN_NETNS, NETLINK_NETFILTER)))
     } catch (cause) {
       throw toKernelError(cause, doing)
     }
@@ -345,3 +348,6 @@ class LinuxKernel implements Kernel {
 function isPresent<T>(value: T | undefined): value is T {
   return value !== undefined
 }
+
+/** The operations that rtnetlink performs. */
+type OnRoute = Exclude<Operation, { do: 'set-sysctl' | 'add-elements' | 'delete-elements' | 'forget-flows' }>

@@ -1,130 +1,112 @@
-import { getMap, type AttrStream, type StreamData } from 'netlink/dist/structs.js'
-import { addressToBytes } from '../net/address.ts'
 import { NFT_TABLE } from '../plan/marks.ts'
-import { RAW_PRIORITY, ruleComment, type Chain, type Match, type Rule, type Ruleset } from '../plan/ruleset.ts'
+import type { SetDefinition } from '../plan/nft-set.ts'
+import { PRIORITIES, ruleComment, type BaseHook, type Chain, type Rule, type Ruleset } from '../plan/ruleset.ts'
 import type { NetlinkReply, NetlinkRequest } from './netlink-socket.ts'
+import { encodeRule } from './nftables-expressions.ts'
+import {
+  attributesIn,
+  attributesOf,
+  batch,
+  commentIn,
+  commentUserdata,
+  MESSAGE,
+  NLM_F_APPEND,
+  NLM_F_CREATE,
+  request,
+  text,
+  textOf,
+  u32,
+} from './nftables-message.ts'
+import { SET, setShape } from './nftables-set.ts'
 
 /*
- * Our nftables table as nf_tables requests (linux/netfilter/nf_tables.h). Numbers in nf_tables are big-endian.
+ * Our nftables table as nf_tables requests: table, chains, rules and sets.
  */
 
-const SUBSYSTEM = 10
-const BATCH_BEGIN = 0x10
-const BATCH_END = 0x11
-const NFPROTO_INET = 1
-const NFPROTO_IPV4 = 2
-const NLM_F_CREATE = 0x400
-const NLM_F_APPEND = 0x800
-
-const MESSAGE = {
-  newTable: 0,
-  getTable: 1,
-  newChain: 3,
-  getChain: 4,
-  delChain: 5,
-  newRule: 6,
-  getRule: 7,
-  delRule: 8,
-} as const
 const TABLE = { name: 1, flags: 2, dormant: 1 } as const
 const CHAIN = { table: 1, name: 3, hook: 4, policy: 5, type: 7 } as const
 const HOOK = { number: 1, priority: 2 } as const
 const RULE = { table: 1, chain: 2, expressions: 4, userdata: 7 } as const
-const LIST_ELEMENT = 1
-const EXPRESSION = { name: 1, data: 2 } as const
-const DATA = { value: 1, verdict: 2 } as const
-const PREROUTING = 0
-const CHAIN_TYPE = 'filter'
+/** enum nf_inet_hooks. */
+const HOOKS = { prerouting: 0, output: 3, postrouting: 4 } as const
 const ACCEPT = 1
-const DROP = 0
-const VERDICT_REGISTER = 0
-const REGISTER = 1
-const META = { dreg: 1, key: 2, iifname: 6, nfproto: 15 } as const
-const CMP = { sreg: 1, op: 2, data: 3, equal: 0 } as const
-const FIB = { dreg: 1, result: 2, flags: 3, oif: 1, source: 1 << 0, iif: 1 << 3, present: 1 << 5 } as const
-const PAYLOAD = { dreg: 1, base: 2, offset: 3, length: 4, network: 1, ipv4Destination: 16 } as const
-const IMMEDIATE = { dreg: 1, data: 2, verdictCode: 1 } as const
-const USERDATA_COMMENT = 0
-/** struct nfgenmsg, before the attributes of every message. */
-const GENERIC_HEADER_BYTES = 4
+
+/** What is there, but not as this version of the code would make it: the kernel changes no hook and no type of a key. */
+export interface Replaced {
+  readonly chains: readonly Chain[]
+  readonly sets: readonly SetDefinition[]
+}
 
 /**
- * One transaction after which our table holds exactly the rules of `ruleset`: what is there is kept (sets of other
- * features, chains), what is missing is created, and the rules of each chain are replaced.
- *
- * @param replaced the chains that are there and must be made anew: the kernel changes the hook of none.
+ * One transaction after which our table holds exactly the rules of `ruleset` in its chains: what else is there is kept
+ * (elements, sets and chains of other features), what is missing is created, and the rules of each chain are replaced.
  */
-export function replaceRules(ruleset: Ruleset, replaced: readonly Chain[]): readonly NetlinkRequest[] {
-  return [
-    batchEdge(BATCH_BEGIN),
+export function replaceRules({ sets, chains }: Ruleset, replaced: Replaced): readonly NetlinkRequest[] {
+  return batch([
     newTable(),
-    ...ruleset.chains.flatMap(chain => [
-      ...(replaced.includes(chain) ? [chainRequest(MESSAGE.delChain, chain)] : []),
-      newChain(chain),
-      request(MESSAGE.delRule, 0, out => {
-        out.push(RULE.table, text(NFT_TABLE))
-        out.push(RULE.chain, text(chain.name))
-      }),
-      ...chain.rules.map(rule => newRule(chain, rule)),
-    ]),
-    batchEdge(BATCH_END),
-  ]
+    ...replaced.chains.map(chain => chainRequest(MESSAGE.delChain, chain)),
+    ...chains.map(newChain),
+    // Before the sets: one that a rule looks into cannot go.
+    ...chains.map(chain => ruleRequest(MESSAGE.delRule, chain)),
+    ...replaced.sets.map(set => setRequest(MESSAGE.delSet, set)),
+    ...sets.map(newSet),
+    ...chains.flatMap(chain => chain.rules.map(rule => newRule(chain, rule))),
+  ])
 }
 
 /** A transaction of its own: the kernel takes no chain back in the one that wakes its table (EINVAL). */
 export function wakeTable(): readonly NetlinkRequest[] {
-  return [batchEdge(BATCH_BEGIN), newTable(), batchEdge(BATCH_END)]
+  return batch([newTable()])
 }
 
-/** Asks for our table and one chain of it: ENOENT when either is not there. */
-export function getChain(chain: Chain): readonly NetlinkRequest[] {
-  return [
-    request(MESSAGE.getTable, 0, out => out.push(TABLE.name, text(NFT_TABLE))),
-    chainRequest(MESSAGE.getChain, chain),
-  ]
+/** Asks for our table: ENOENT when it is not there. */
+export function getTable(): NetlinkRequest {
+  return request(MESSAGE.getTable, 0, out => out.push(TABLE.name, text(NFT_TABLE)))
 }
 
-/** Where packets go, according to the replies to getChain(). */
-export interface ChainState {
-  /** False for a dormant table: its rules are there and do nothing. */
-  readonly isTableAwake: boolean
-  /** False for a chain that is no base chain, or sees packets elsewhere or otherwise than ours do. */
-  readonly isOurBaseChain: boolean
+/** Asks for one chain of our table: ENOENT when it is not there. */
+export function getChain(chain: Chain): NetlinkRequest {
+  return chainRequest(MESSAGE.getChain, chain)
 }
 
-/** @throws {Error} when the kernel sent something else than a table and a chain. */
-export function decodeChainState([tableReply, chainReply]: readonly NetlinkReply[]): ChainState {
-  if (tableReply === undefined || chainReply === undefined) throw new Error('want a table and a chain from nf_tables')
-  const flags = attributesIn(tableReply).get(TABLE.flags)
-  const chain = attributesIn(chainReply)
-  const hook = attributesOf(chain.get(CHAIN.hook) ?? Buffer.alloc(0))
-  return {
-    isTableAwake: ((flags?.readUInt32BE() ?? 0) & TABLE.dormant) === 0,
-    isOurBaseChain:
-      hook.get(HOOK.number)?.readUInt32BE() === PREROUTING &&
-      hook.get(HOOK.priority)?.readInt32BE() === RAW_PRIORITY &&
-      chain.get(CHAIN.policy)?.readUInt32BE() === ACCEPT &&
-      chain.get(CHAIN.type)?.equals(text(CHAIN_TYPE)) === true,
-  }
+/** Asks for one set of our table, without its elements: ENOENT when it is not there. */
+export function getSet(set: SetDefinition): NetlinkRequest {
+  return setRequest(MESSAGE.getSet, set)
 }
 
-/** Asks for the rules of one chain of our table. */
-export function dumpRules(chain: Chain): NetlinkRequest {
-  return request(MESSAGE.getRule, 0, out => {
-    out.push(RULE.table, text(NFT_TABLE))
-    out.push(RULE.chain, text(chain.name))
-  })
+/** Asks for the rules of all chains of our table. */
+export function dumpRules(): NetlinkRequest {
+  return request(MESSAGE.getRule, 0, out => out.push(RULE.table, text(NFT_TABLE)))
 }
 
-/** The comment of a rule in a reply; undefined when it has none. */
-export function decodeRuleComment(reply: NetlinkReply): string | undefined {
-  const userdata = attributesIn(reply).get(RULE.userdata)
-  // Userdata is a sequence of (type u8, length u8, value); nft(8) puts the comment first, and so do we.
-  if (userdata === undefined || userdata[0] !== USERDATA_COMMENT) return undefined
-  return userdata
-    .subarray(2, 2 + (userdata[1] ?? 0))
-    .toString()
-    .replace(/\0$/, '')
+/** False for a dormant table: its rules are there and do nothing. */
+export function isTableAwake(reply: NetlinkReply): boolean {
+  return ((attributesIn(reply).get(TABLE.flags)?.readUInt32BE() ?? 0) & TABLE.dormant) === 0
+}
+
+/** False when the chain sees packets elsewhere or otherwise than `chain` does. */
+export function isSameChain(reply: NetlinkReply, { base }: Chain): boolean {
+  const found = attributesIn(reply)
+  if (base === undefined) return !found.has(CHAIN.hook)
+  const hook = attributesOf(found.get(CHAIN.hook))
+  return (
+    hook.get(HOOK.number)?.readUInt32BE() === HOOKS[base.hook] &&
+    hook.get(HOOK.priority)?.readInt32BE() === PRIORITIES[base.priority] &&
+    found.get(CHAIN.policy)?.readUInt32BE() === ACCEPT &&
+    textOf(found.get(CHAIN.type)) === base.type
+  )
+}
+
+/** False when the set has other keys, leads to something else, or works otherwise than `set`. */
+export function isSameSet(reply: NetlinkReply, set: SetDefinition): boolean {
+  const found = attributesIn(reply)
+  return setShape(set).every(([attribute, value]) => (found.get(attribute)?.readUInt32BE() ?? 0) === value >>> 0)
+}
+
+/** A rule in a reply: its chain, and its comment when it has one. */
+export function decodeRule(reply: NetlinkReply): { readonly chain: string; readonly comment: string | undefined } {
+  const found = attributesIn(reply)
+  return { chain: textOf(found.get(RULE.chain)), comment: commentIn(found.get(RULE.userdata)) }
 }
 
 function newTable(): NetlinkRequest {
@@ -142,16 +124,28 @@ function chainRequest(message: number, { name }: Chain): NetlinkRequest {
   })
 }
 
-function newChain({ name }: Chain): NetlinkRequest {
+function newChain({ name, base }: Chain): NetlinkRequest {
   return request(MESSAGE.newChain, NLM_F_CREATE, out => {
     out.push(CHAIN.table, text(NFT_TABLE))
     out.push(CHAIN.name, text(name))
+    if (base === undefined) return
     out.push(CHAIN.hook, hook => {
-      hook.push(HOOK.number, u32(PREROUTING))
-      hook.push(HOOK.priority, u32(RAW_PRIORITY))
+      hook.push(HOOK.number, u32(hookNumber(base)))
+      hook.push(HOOK.priority, u32(PRIORITIES[base.priority]))
     })
     out.push(CHAIN.policy, u32(ACCEPT))
-    out.push(CHAIN.type, text(CHAIN_TYPE))
+    out.push(CHAIN.type, text(base.type))
+  })
+}
+
+function hookNumber({ hook }: BaseHook): number {
+  return HOOKS[hook]
+}
+
+function ruleRequest(message: number, { name }: Chain): NetlinkRequest {
+  return request(message, 0, out => {
+    out.push(RULE.table, text(NFT_TABLE))
+    out.push(RULE.chain, text(name))
   })
 }
 
@@ -159,103 +153,24 @@ function newRule(chain: Chain, rule: Rule): NetlinkRequest {
   return request(MESSAGE.newRule, NLM_F_CREATE | NLM_F_APPEND, out => {
     out.push(RULE.table, text(NFT_TABLE))
     out.push(RULE.chain, text(chain.name))
-    out.push(RULE.expressions, list => {
-      for (const match of rule.matches) encodeMatch(match, list)
-      expression(list, 'counter', () => {})
-      expression(list, 'immediate', data => {
-        data.push(IMMEDIATE.dreg, u32(VERDICT_REGISTER))
-        data.push(IMMEDIATE.data, value =>
-          value.push(DATA.verdict, verdict => verdict.push(IMMEDIATE.verdictCode, u32(DROP))),
-        )
-      })
-    })
-    const comment = text(ruleComment(rule))
-    out.push(RULE.userdata, Buffer.concat([Buffer.from([USERDATA_COMMENT, comment.length]), comment]))
+    out.push(RULE.expressions, list => encodeRule(rule, list))
+    out.push(RULE.userdata, commentUserdata(ruleComment(rule)))
   })
 }
 
-function encodeMatch(match: Match, list: AttrStream): void {
-  switch (match.match) {
-    case 'iifname-prefix':
-      meta(list, META.iifname)
-      // Comparing fewer bytes than a name has is how nftables spells a wildcard.
-      return compare(list, Buffer.from(match.prefix))
-    case 'source-unreachable-by-iif':
-      expression(list, 'fib', data => {
-        data.push(FIB.dreg, u32(REGISTER))
-        data.push(FIB.result, u32(FIB.oif))
-        data.push(FIB.flags, u32(FIB.source | FIB.iif | FIB.present))
-      })
-      // "Present" is stored as a whole register: 0 means that no route leads back through the interface.
-      return compare(list, u32(0))
-    case 'ipv4-destination': {
-      const { address, prefixLength } = match.prefix
-      if (address.family !== 4 || prefixLength % 8 !== 0) throw new RangeError('want an IPv4 prefix of whole bytes')
-      meta(list, META.nfproto)
-      compare(list, Buffer.from([NFPROTO_IPV4]))
-      expression(list, 'payload', data => {
-        data.push(PAYLOAD.dreg, u32(REGISTER))
-        data.push(PAYLOAD.base, u32(PAYLOAD.network))
-        data.push(PAYLOAD.offset, u32(PAYLOAD.ipv4Destination))
-        data.push(PAYLOAD.length, u32(prefixLength / 8))
-      })
-      return compare(list, Buffer.from(addressToBytes(address).subarray(0, prefixLength / 8)))
-    }
-  }
-}
-
-function meta(list: AttrStream, key: number): void {
-  expression(list, 'meta', data => {
-    data.push(META.dreg, u32(REGISTER))
-    data.push(META.key, u32(key))
+function setRequest(message: number, { name }: SetDefinition): NetlinkRequest {
+  return request(message, 0, out => {
+    out.push(SET.table, text(NFT_TABLE))
+    out.push(SET.name, text(name))
   })
 }
 
-function compare(list: AttrStream, value: Buffer): void {
-  expression(list, 'cmp', data => {
-    data.push(CMP.sreg, u32(REGISTER))
-    data.push(CMP.op, u32(CMP.equal))
-    data.push(CMP.data, out => out.push(DATA.value, value))
+function newSet(set: SetDefinition, index: number): NetlinkRequest {
+  return request(MESSAGE.newSet, NLM_F_CREATE, out => {
+    out.push(SET.table, text(NFT_TABLE))
+    out.push(SET.name, text(set.name))
+    for (const [attribute, value] of setShape(set)) out.push(attribute, u32(value))
+    // Only within the transaction; the kernel insists on one.
+    out.push(SET.id, u32(index + 1))
   })
-}
-
-function expression(list: AttrStream, name: string, encode: (data: AttrStream) => void): void {
-  list.push(LIST_ELEMENT, element => {
-    element.push(EXPRESSION.name, text(name))
-    element.push(EXPRESSION.data, encode)
-  })
-}
-
-function request(message: number, flags: number, encode: (out: AttrStream) => void): NetlinkRequest {
-  return { type: (SUBSYSTEM << 8) | message, flags, payload: withHeader(NFPROTO_INET, 0, encode) }
-}
-
-function batchEdge(type: number): NetlinkRequest {
-  return { type, flags: 0, payload: withHeader(0, SUBSYSTEM, () => {}), unacknowledged: true }
-}
-
-/** struct nfgenmsg: family, version 0, resource id. */
-function withHeader(family: number, resource: number, encode: (out: AttrStream) => void): StreamData {
-  return out => {
-    out.emit(Buffer.from([family, 0, resource >> 8, resource & 0xff]))
-    encode(out)
-  }
-}
-
-function attributesIn(reply: NetlinkReply): ReadonlyMap<number, Buffer> {
-  return attributesOf(reply.payload.subarray(GENERIC_HEADER_BYTES))
-}
-
-function attributesOf(bytes: Buffer): ReadonlyMap<number, Buffer> {
-  return getMap(bytes, value => value)
-}
-
-function text(value: string): Buffer {
-  return Buffer.from(`${value}\0`)
-}
-
-function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4)
-  bytes.writeInt32BE(value | 0)
-  return bytes
 }

@@ -8,9 +8,11 @@ import {
   type ObservedRoute,
   type ObservedState,
 } from './observed.ts'
+import { renderElement } from './nft-set.ts'
 import {
   placeOf,
   type AddBridge,
+  type AddElements,
   type AddForwarding,
   type AddRoute,
   type AddVeth,
@@ -67,6 +69,7 @@ function whatIsWrong(operation: Operation, observed: ObservedState): string | un
   if (operation.do === 'add-veth') return wrongVeth(operation, observed)
   if (operation.do === 'add-bridge') return wrongBridge(operation, observed)
   if (operation.do === 'set-link' && operation.link === 'lo') return wrongLoopback(observed)
+  if (operation.do === 'add-elements') return missingElements(operation, observed)
   const on = interfaceOf(operation, observed)
   if (on === undefined) return undefined // reported once, by the operation that made the link
   switch (operation.do) {
@@ -105,6 +108,8 @@ function whatIsWrong(operation: Operation, observed: ObservedState): string | un
     case 'delete-route':
     case 'add-unreachable':
     case 'delete-unreachable':
+    case 'delete-elements':
+    case 'forget-flows':
       return undefined
   }
 }
@@ -129,6 +134,14 @@ function wrongPort(want: SetBridgePort, { name, port }: ObservedLink): string | 
   if (want.hairpin && !port?.isHairpin) return `${name} does not send frames back (hairpin)`
   if (want.isolated && !port?.isIsolated) return `${name} is not isolated`
   return want.locked && !port?.isLocked ? `${name} takes frames from any address` : undefined
+}
+
+/** In words, which elements are missing. */
+function missingElements({ elements }: AddElements, observed: ObservedState): string | undefined {
+  const held = new Set(observed.elements?.map(element => `${element.set.name} ${renderElement(element)}`))
+  const missing = elements.filter(element => !held.has(`${element.set.name} ${renderElement(element)}`))
+  if (missing.length === 0) return undefined
+  return `nftables lacks ${missing.map(element => `${element.set.name} { ${renderElement(element)} }`).join(', ')}`
 }
 
 function wrongVeth(veth: AddVeth, { host, pod }: ObservedState): string | undefined {

@@ -4,6 +4,9 @@ import type { ObservedInterface, ObservedLink, OwnRoute } from './observed.ts'
 import type { Operation, Place } from './operation.ts'
 import { renderOperation } from './render.ts'
 import type { Ruleset } from './ruleset.ts'
+import type { ObservedElement, SetDefinition } from './nft-set.ts'
+import type { AttachmentKey } from '../ipam/attachment.ts'
+import type { Prefix } from '../net/prefix.ts'
 import type { Deadline } from '../time/deadline.ts'
 
 /**
@@ -43,11 +46,27 @@ export interface Kernel extends Disposable {
   /** Reads a setting below /proc/sys as seen at `at`; undefined when the kernel does not have it. */
   readSysctl(at: Place, key: string): string | undefined
 
-  /** True when our nftables table holds exactly the rules of `ruleset`. */
+  /** True when our nftables table holds the sets of `ruleset`, and exactly its rules in its chains. */
   hasRuleset(ruleset: Ruleset, by: Deadline): Promise<boolean>
 
-  /** Makes our nftables table hold exactly the rules of `ruleset`, in one transaction; touches no other table. */
+  /**
+   * Makes our nftables table hold exactly the rules of `ruleset` in its chains, in one transaction. Elements and other chains
+   * stay; a set with other keys than it should have is made anew, without elements. Touches no other table.
+   */
   replaceRuleset(ruleset: Ruleset, by: Deadline): Promise<void>
+
+  /** The elements of one attachment, or of all, in our nftables table; none where there is no table. */
+  observeElements(of: AttachmentKey | 'all', by: Deadline): Promise<readonly ObservedElement[]>
+
+  /** The elements of these sets, whoever they belong to; none of a set that is not there. */
+  observeSets(sets: readonly SetDefinition[], by: Deadline): Promise<readonly ObservedElement[]>
+
+  /**
+   * Makes an interval set hold exactly `prefixes`, in one transaction. @returns False when it did already.
+   *
+   * @throws {KernelError} 'ENOENT' when the set is not there.
+   */
+  ensureSetContent(set: SetDefinition, prefixes: readonly Prefix[], by: Deadline): Promise<boolean>
 }
 
 /** The kernel refused an operation, or did not answer in time. The message is a command that can be typed again. */

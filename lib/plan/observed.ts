@@ -2,6 +2,7 @@ import type { Address } from '../net/address.ts'
 import type { IfName } from '../net/if-name.ts'
 import type { Mac } from '../net/mac.ts'
 import type { AddressWithLength, Prefix } from '../net/prefix.ts'
+import type { ObservedElement } from './nft-set.ts'
 
 /** A link as the kernel reports it. */
 export interface ObservedLink {
@@ -81,6 +82,8 @@ export interface ObservedState {
   readonly bridge?: ObservedInterface | undefined
   /** The settings that the plan asks for, keyed by `settingKey`; a setting that cannot be read is absent. */
   readonly settings: ReadonlyMap<string, string>
+  /** The elements of nftables that belong to the attachment; absent where the plan asks for none. */
+  readonly elements?: readonly ObservedElement[]
 }
 
 /** The key of one setting in `ObservedState.settings`. */

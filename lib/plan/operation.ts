@@ -2,6 +2,8 @@ import type { Address } from '../net/address.ts'
 import type { IfName } from '../net/if-name.ts'
 import type { Mac } from '../net/mac.ts'
 import type { AddressWithLength, Prefix } from '../net/prefix.ts'
+import type { AttachmentKey } from '../ipam/attachment.ts'
+import type { Element } from './nft-set.ts'
 
 /** Where an operation happens: the node's network namespace or the pod's. */
 export type Place = 'host' | 'pod'
@@ -145,6 +147,37 @@ export interface DeleteUnreachable {
   readonly block: Prefix
 }
 
+/** Adds elements of our nftables table for an attachment, all or none: EEXIST when somebody has one of the keys. */
+export interface AddElements {
+  readonly do: 'add-elements'
+  readonly owner: AttachmentKey
+  readonly elements: readonly Element[]
+}
+
+/** Deletes elements of our nftables table, all or none. */
+export interface DeleteElements {
+  readonly do: 'delete-elements'
+  readonly owner: AttachmentKey
+  readonly elements: readonly Element[]
+}
+
+/**
+ * Makes the kernel forget where UDP packets to ports of the node went (R19): a flow that goes on for ever would stay with
+ * the pod that had the port before, or with nobody.
+ */
+export interface ForgetFlows {
+  readonly do: 'forget-flows'
+  readonly ports: readonly HostUdpPort[]
+}
+
+/** A UDP port of the node, and where it leads or led. */
+export interface HostUdpPort {
+  readonly hostPort: number
+  readonly hostAddress?: Address
+  readonly podAddress: Address
+  readonly podPort: number
+}
+
 /** One change of the kernel's network state, as a value (invariant 3). */
 export type Operation =
   | AddVeth
@@ -164,11 +197,14 @@ export type Operation =
   | DeleteRoute
   | AddUnreachable
   | DeleteUnreachable
+  | AddElements
+  | DeleteElements
+  | ForgetFlows
 
 /** Operations in the order in which they are applied. */
 export type Plan = readonly Operation[]
 
-/** Where `operation` happens. A veth pair and an unreachable route are made from the host. */
+/** Where `operation` happens. A veth pair, an unreachable route and elements of nftables are made from the host. */
 export function placeOf(operation: Operation): Place {
   return 'at' in operation ? operation.at : 'host'
 }

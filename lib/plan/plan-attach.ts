@@ -3,6 +3,7 @@ import { parseAddress, type Address, type Family } from '../net/address.ts'
 import { parseIfName, type IfName } from '../net/if-name.ts'
 import type { Mac } from '../net/mac.ts'
 import { defaultPrefix, formatPrefix, hostPrefix, type Prefix } from '../net/prefix.ts'
+import { isReachedFromLoopback, planExposure, type Exposure } from './exposure.ts'
 import { GATEWAY_IPV4, GATEWAY_IPV6 } from './marks.ts'
 import type { Operation, Plan } from './operation.ts'
 import { formatOwner } from './owner.ts'
@@ -29,6 +30,8 @@ export interface AttachInput {
   readonly hostDisablesIpv6: boolean
   /** True when the pod's namespace switches IPv6 off by default and its interface must be asked to take it. */
   readonly podDisablesIpv6: boolean
+  /** How the pod meets the outside, where it asks for more than its addresses. */
+  readonly exposure?: Exposure
 }
 
 const LOOPBACK = parseIfName('lo')
@@ -72,6 +75,7 @@ export function planAttach(input: AttachInput): Plan {
     ...planHostEnd(input),
     ...planPodEnd(input),
     ...input.addresses.flatMap(address => planReachability(address, input)),
+    ...(input.exposure === undefined ? [] : planExposure(input.exposure)),
     {
       do: 'set-link',
       at: 'host',
@@ -93,13 +97,18 @@ function planHostEnd(input: AttachInput): Plan {
         set(`net/ipv6/conf/${link}/accept_redirects`, '0'),
       ]
     : []
+  // The host's loopback addresses do not leave it otherwise. Packets of pods to them are dropped (NODE_RULESET).
+  const localnet =
+    input.exposure !== undefined && isReachedFromLoopback(input.exposure)
+      ? [set(`net/ipv4/conf/${link}/route_localnet`, '1')]
+      : []
   const hasIpv6 = addresses.some(address => address.family === 6)
   const enable = hasIpv6 && input.hostDisablesIpv6 ? [set(`net/ipv6/conf/${link}/disable_ipv6`, '0')] : []
   const gateway: Plan = hasIpv6
     ? [{ do: 'add-address', at: 'host', link, address: { address: gatewayOf(6), prefixLength: 64 } }]
     : []
   const alias = formatOwner({ attachment, isComplete: false })
-  return [...ipv6, ...ipv4, ...enable, ...gateway, { do: 'set-link', at: 'host', link, alias, up: true }]
+  return [...ipv6, ...ipv4, ...localnet, ...enable, ...gateway, { do: 'set-link', at: 'host', link, alias, up: true }]
 }
 
 function planPodEnd(input: AttachInput): Plan {

@@ -4,6 +4,7 @@ import { parseIfName, type IfName } from '../net/if-name.ts'
 import { linkLocalOf } from '../net/link-local.ts'
 import type { Mac } from '../net/mac.ts'
 import { defaultPrefix, formatPrefix, hostPrefix, type AddressWithLength, type Prefix } from '../net/prefix.ts'
+import { planExposure, type Exposure } from './exposure.ts'
 import { BRIDGE_ALIAS } from './marks.ts'
 import type { Operation, Plan } from './operation.ts'
 import { formatOwner } from './owner.ts'
@@ -53,6 +54,8 @@ export interface BridgeAttachInput {
   readonly hostHasIpv6: boolean
   /** True when the pod's namespace switches IPv6 off by default and its interface must be asked to take it. */
   readonly podDisablesIpv6: boolean
+  /** How the pod meets the outside, where it asks for more than its addresses. */
+  readonly exposure?: Exposure
 }
 
 const LOOPBACK = parseIfName('lo')
@@ -114,6 +117,7 @@ export function planBridgeAttach(input: BridgeAttachInput): Plan {
     ...planPort(input),
     { do: 'set-link', at: 'host', link, alias: formatOwner({ attachment, isComplete: false }), up: true },
     ...planPodEnd(input),
+    ...(input.exposure === undefined ? [] : planExposure(input.exposure)),
     { do: 'set-link', at: 'host', link, alias: formatOwner({ attachment, isComplete: true }) },
   ]
 }

@@ -1,9 +1,10 @@
 import { formatAddress } from '../net/address.ts'
 import { formatPrefix, type Prefix } from '../net/prefix.ts'
 import { LINK_GROUP, ROUTE_PROTOCOL, UNREACHABLE_METRIC } from './marks.ts'
-import { placeOf, type AddRoute, type DeleteRoute, type Operation, type Plan } from './operation.ts'
+import { renderElements } from './nft-set.ts'
+import { placeOf, type AddRoute, type DeleteRoute, type HostUdpPort, type Operation, type Plan } from './operation.ts'
 
-/** Renders `operation` as the ip(8) or sysctl(8) command that does the same, without saying where it happens. */
+/** Renders `operation` as the ip(8), sysctl(8), nft(8) or conntrack(8) command that does the same, without saying where it happens. */
 export function renderCommand(operation: Operation): string {
   switch (operation.do) {
     case 'add-veth': {
@@ -50,6 +51,12 @@ export function renderCommand(operation: Operation): string {
       return `ip route add ${renderUnreachable(operation.block)}`
     case 'delete-unreachable':
       return `ip route delete ${renderUnreachable(operation.block)}`
+    case 'add-elements':
+      return renderElements('add', operation.elements, operation.owner)
+    case 'delete-elements':
+      return renderElements('delete', operation.elements, operation.owner)
+    case 'forget-flows':
+      return operation.ports.map(renderForget).join('; ')
   }
 }
 
@@ -65,6 +72,11 @@ export function renderPlan(plan: Plan): string {
 
 function renderUnreachable(block: Prefix): string {
   return `unreachable ${formatPrefix(block)} proto ${ROUTE_PROTOCOL} metric ${UNREACHABLE_METRIC}`
+}
+
+function renderForget({ hostPort, hostAddress, podAddress }: HostUdpPort): string {
+  const to = hostAddress === undefined ? '' : ` --orig-dst ${formatAddress(hostAddress)}`
+  return `conntrack -D -f ipv${podAddress.family} -p udp --orig-port-dst ${hostPort}${to}`
 }
 
 function renderRoute(verb: 'add' | 'delete', route: AddRoute | DeleteRoute): string {

@@ -17,6 +17,8 @@ export function inverseOf(operation: Operation): Operation | undefined {
       return { ...operation, do: 'delete-route' }
     case 'add-unreachable':
       return { ...operation, do: 'delete-unreachable' }
+    case 'add-elements':
+      return { ...operation, do: 'delete-elements' }
     // A port is one as long as its link is there. A bridge is the node's, and stays.
     case 'add-bridge':
     case 'add-bridge-port':
@@ -30,6 +32,8 @@ export function inverseOf(operation: Operation): Operation | undefined {
     case 'delete-neighbour':
     case 'delete-route':
     case 'delete-unreachable':
+    case 'delete-elements':
+    case 'forget-flows':
       return undefined
   }
 }

@@ -7,6 +7,7 @@ import { isNativeError } from '../../lib/kernel/native-error.ts'
 import { askerOf } from '../../lib/os/asker.ts'
 import { takeAttachmentLock } from '../../lib/os/attachment-lock.ts'
 import { runDelegate } from '../../lib/os/delegate.ts'
+import { dropExposure, keepExposure } from '../../lib/os/exposure-files.ts'
 import { IpamClient } from '../../lib/os/ipam-client.ts'
 import { spoolRelease } from '../../lib/os/spool.ts'
 import type { NativeAddon } from '../../native/addon.ts'
@@ -35,6 +36,8 @@ export function executableEdges({ env, addon, log }: Surroundings): Edges {
     // Always beside the default socket: whatever the configurations of a node say, they must share the locks.
     lock: (attachment, by) => takeAttachmentLock(attachment, { addon, socketPath: DEFAULT_SOCKET_PATH, by }),
     spoolRelease,
+    keepExposure: exposure => keepExposure(DEFAULT_SOCKET_PATH, exposure),
+    dropExposure: attachment => dropExposure(DEFAULT_SOCKET_PATH, attachment),
     nowUnixMs: () => Date.now(),
     log,
   }

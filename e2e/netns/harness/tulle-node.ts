@@ -108,10 +108,10 @@ export class TulleNode implements AsyncDisposable {
   }
 
   /** Makes a namespace and attaches it. @throws {Error} with what the plugin printed, when ADD fails. */
-  async attach(netns?: Netns): Promise<Pod> {
+  async attach(netns?: Netns, capabilities?: JsonObject): Promise<Pod> {
     const own = netns ?? (await Netns.create('pod'))
     try {
-      const attachment = newAttachment(own)
+      const attachment = { ...newAttachment(own), ...(capabilities === undefined ? {} : { capabilities }) }
       const added = await this.runtime.add(attachment)
       if (added.exitCode !== 0 || added.json === undefined) throw new Error(`ADD: ${added.stdout} ${added.stderr}`)
       return podOf(own, attachment, added.json)
