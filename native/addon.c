@@ -9,6 +9,8 @@ NAPI_MODULE_INIT() {
       {"openNetns", open_netns},
       {"openOwnNetns", open_own_netns},
       {"openNetlink", open_netlink},
+      {"openNetlinkListener", open_netlink_listener},
+      {"receive", receive},
       {"transactSync", transact_sync},
       {"transact", transact},
       {"readSysctl", read_sysctl},

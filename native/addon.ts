@@ -66,6 +66,21 @@ export interface NativeAddon {
   openNetlink(netnsFd: number, protocol: number): number
 
   /**
+   * As openNetlink(), and hears multicast groups: `groups` is a mask, bit 0 for group 1 (rtnetlink(7), RTMGRP_*). Such a
+   * socket is for receive() alone.
+   */
+  openNetlinkListener(netnsFd: number, protocol: number, groups: number): number
+
+  /**
+   * Waits on the thread pool, at most `timeoutMs`, until there is something to read, and resolves with the whole datagrams
+   * that are there (256 KiB at most); empty when nothing came. It takes one thread of the pool for as long as it waits, and
+   * `socketFd` must stay open until the promise settles.
+   *
+   * @throws {NativeError} 'ENOBUFS' when the kernel had to drop what did not fit: go on, and look at everything.
+   */
+  receive(socketFd: number, timeoutMs: number): Promise<Buffer>
+
+  /**
    * Sends `request` (one or more whole messages) and returns the messages that answer it, headers included.
    *
    * The answer ends with the NLMSG_ERROR or NLMSG_DONE whose sequence number is `lastSeq`, or with an NLMSG_ERROR for
@@ -127,6 +142,8 @@ const FUNCTIONS: readonly (keyof NativeAddon)[] = [
   'openNetns',
   'openOwnNetns',
   'openNetlink',
+  'openNetlinkListener',
+  'receive',
   'transactSync',
   'transact',
   'readSysctl',

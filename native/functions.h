@@ -10,6 +10,10 @@ napi_value open_own_netns(napi_env env, napi_callback_info info);
 
 /* netlink-open.c */
 napi_value open_netlink(napi_env env, napi_callback_info info);
+napi_value open_netlink_listener(napi_env env, napi_callback_info info);
+
+/* netlink-receive.c */
+napi_value receive(napi_env env, napi_callback_info info);
 
 /* netlink-transact.c */
 napi_value transact_sync(napi_env env, napi_callback_info info);

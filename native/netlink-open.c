@@ -12,6 +12,7 @@
 
 struct opening {
   int protocol;
+  uint32_t groups; /* multicast groups to hear, as a mask */
   int fd; /* -1 until it is open */
   struct failure why;
 };
@@ -38,7 +39,7 @@ static bool set_options(int fd) {
 
 static void open_socket(void *argument) {
   struct opening *opening = argument;
-  const struct sockaddr_nl any_port = {.nl_family = AF_NETLINK};
+  const struct sockaddr_nl any_port = {.nl_family = AF_NETLINK, .nl_groups = opening->groups};
   const int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, opening->protocol);
   if (fd < 0) {
     opening->why = (struct failure){errno, "socket"};
@@ -52,16 +53,10 @@ static void open_socket(void *argument) {
   else close(fd);
 }
 
-napi_value open_netlink(napi_env env, napi_callback_info info) {
-  napi_value arguments[2], result;
-  int netns_fd;
-  int64_t protocol;
-  if (!read_arguments(env, info, 2, arguments)) return NULL;
-  if (!read_fd(env, arguments[0], "netnsFd", true, &netns_fd)) return NULL;
-  if (!read_integer(env, arguments[1], "protocol", 0, MAX_LINKS - 1, &protocol)) return NULL;
-
-  struct opening opening = {.protocol = (int)protocol, .fd = -1};
+static napi_value open_in(napi_env env, int netns_fd, int64_t protocol, int64_t groups) {
+  struct opening opening = {.protocol = (int)protocol, .groups = (uint32_t)groups, .fd = -1};
   struct failure why = {0};
+  napi_value result;
   if (visit_netns(netns_fd, open_socket, &opening, &why)) why = opening.why;
   if (why.error != 0) {
     char subject[64];
@@ -71,4 +66,25 @@ napi_value open_netlink(napi_env env, napi_callback_info info) {
   if (napi_create_int32(env, opening.fd, &result) == napi_ok) return result;
   close(opening.fd);
   return throw_napi_failure(env);
+}
+
+napi_value open_netlink(napi_env env, napi_callback_info info) {
+  napi_value arguments[2];
+  int netns_fd;
+  int64_t protocol;
+  if (!read_arguments(env, info, 2, arguments)) return NULL;
+  if (!read_fd(env, arguments[0], "netnsFd", true, &netns_fd)) return NULL;
+  if (!read_integer(env, arguments[1], "protocol", 0, MAX_LINKS - 1, &protocol)) return NULL;
+  return open_in(env, netns_fd, protocol, 0);
+}
+
+napi_value open_netlink_listener(napi_env env, napi_callback_info info) {
+  napi_value arguments[3];
+  int netns_fd;
+  int64_t protocol, groups;
+  if (!read_arguments(env, info, 3, arguments)) return NULL;
+  if (!read_fd(env, arguments[0], "netnsFd", true, &netns_fd)) return NULL;
+  if (!read_integer(env, arguments[1], "protocol", 0, MAX_LINKS - 1, &protocol)) return NULL;
+  if (!read_integer(env, arguments[2], "groups", 1, UINT32_MAX, &groups)) return NULL;
+  return open_in(env, netns_fd, protocol, groups);
 }

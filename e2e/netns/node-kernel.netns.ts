@@ -1,10 +1,13 @@
 import './harness/isolated.ts'
 import { resolve } from 'node:path'
+import t from 'tap'
+import { watchNode } from '../../lib/kernel/node-changes.ts'
 import { openLinuxNodeKernel } from '../../lib/kernel/linux-node-kernel.ts'
 import { nodeKernelContract } from '../../lib/kernel/node-kernel-contract.ts'
 import { loadAddon } from '../../native/addon.ts'
 import { buildAddon } from '../../native/build.ts'
 import { Netns } from './harness/namespace.ts'
+import { until } from './harness/until.ts'
 
 const FILE = resolve(import.meta.dirname, '../../dist/bin/lib/tulle.node')
 await buildAddon(FILE)
@@ -30,4 +33,47 @@ nodeKernelContract('linux', async () => {
       for (const link of ['vx-tulle', 'eth0']) await node.execute(['ip', 'link', 'delete', link])
     },
   }
+})
+
+t.test('watchNode() tells of what matters to routes, and not of pods', async t => {
+  await node.run(['ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'other'])
+  t.teardown(() => node.run(['ip', 'link', 'delete', 'eth0']))
+  const stop = new AbortController()
+  t.teardown(() => stop.abort())
+  let told = 0
+  let markers = 0
+  const watching = watchNode(addon, {
+    signal: stop.signal,
+    isOverlay: () => false,
+    onChange: () => (told += 1),
+  })
+  const tells = async (what: string, command: readonly string[]): Promise<void> => {
+    const before = told
+    await node.run(command as [string, ...string[]])
+    await until(what, () => told > before)
+    await settled()
+  }
+  /** Waits until what was done before has been told: a route of ours is one notification, and comes after it. */
+  const settled = async (): Promise<void> => {
+    const before = told
+    markers += 1
+    await node.run(['ip', 'route', 'add', `10.8.${markers}.0/24`, 'dev', 'lo', 'proto', '118'])
+    await until('the marker is told', () => told > before)
+  }
+  await tells('a link that comes up is told', ['ip', 'link', 'set', 'eth0', 'up'])
+  await tells('an MTU is told', ['ip', 'link', 'set', 'eth0', 'mtu', '1400'])
+  await tells('an address is told', ['ip', 'address', 'add', '192.0.2.1/24', 'dev', 'eth0'])
+  await tells('a route of ours is told', ['ip', 'route', 'add', '10.9.0.0/24', 'dev', 'eth0', 'proto', '118'])
+  await tells('its removal is told', ['ip', 'route', 'delete', '10.9.0.0/24', 'proto', '118'])
+
+  const before = told
+  await node.run(['ip', 'link', 'add', 'tulpod', 'type', 'veth', 'peer', 'name', 'tulother'])
+  await node.run(['ip', 'address', 'add', '10.9.1.1/32', 'dev', 'tulpod'])
+  await node.run(['ip', 'link', 'set', 'tulpod', 'up'])
+  await node.run(['ip', 'route', 'add', '10.9.2.0/24', 'dev', 'eth0', 'proto', '117'])
+  await node.run(['ip', 'link', 'delete', 'tulpod'])
+  await settled()
+  t.equal(told - before, 1, 'one: the marker')
+  stop.abort()
+  await watching
 })

@@ -42,6 +42,8 @@ class FakeKernel {
         return answer
       },
       transact: async (_fd, request, lastSeq, timeoutMs) => take(request, lastSeq, timeoutMs),
+      openNetlinkListener: unused,
+      receive: unused,
       openNetns: unused,
       openOwnNetns: unused,
       readSysctl: unused,
@@ -277,4 +279,17 @@ t.test('close() waits for the request under way, refuses those behind it, and cl
   await t.rejects(behind, { name: 'NetlinkError', code: 'EBADF', outcomeUnknown: false })
   t.throws(() => fstatSync(kernel.fd), { code: 'EBADF' })
   t.equal(kernel.sent.length, 1)
+})
+
+t.test('outcomes() says of each request how it ended, whatever became of the others', async t => {
+  const kernel = new FakeKernel(seqs =>
+    encodeMessages(seqs.flatMap((seq, index) => (index === 2 ? [] : [verdict(seq, index === 1 ? -17 : 0)]))),
+  )
+  using socket = kernel.socket()
+  const outcomes = await socket.outcomes([GET, GET, GET, GET], Deadline.in(1000))
+  t.strictSame(
+    outcomes.map(outcome => outcome?.code),
+    [undefined, 'EEXIST', 'EPROTO', undefined],
+  )
+  t.equal(outcomes[2]?.outcomeUnknown, true, 'one without an answer may have been done')
 })
