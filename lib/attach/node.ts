@@ -1,6 +1,8 @@
 import { CniError, ErrorCode } from '../cni/errors.ts'
 import { parseAddress, type Family } from '../net/address.ts'
+import { parseIfName } from '../net/if-name.ts'
 import type { Kernel } from '../plan/kernel.ts'
+import { LINK_GROUP, OVERLAY_IF_NAME } from '../plan/marks.ts'
 import type { Operation } from '../plan/operation.ts'
 import { NODE_RULESET, type Ruleset } from '../plan/ruleset.ts'
 import type { Deadline } from '../time/deadline.ts'
@@ -22,6 +24,7 @@ const DEFAULT_DISABLE_IPV6 = 'net/ipv6/conf/default/disable_ipv6'
 /** RFC 8200, section 5: every IPv6 link carries packets of this size, and the kernel runs no IPv6 on one that does not. */
 export const IPV6_MIN_MTU_BYTES = 1280
 
+const OVERLAY = parseIfName(OVERLAY_IF_NAME)
 /** Addresses of documentation prefixes: no node routes them on purpose, so the look-up finds the default route. */
 const ANYWHERE = [parseAddress('203.0.113.1'), parseAddress('2001:db8:ffff:ffff::1')] as const
 /** What Ethernet carries: for a node that leads nowhere, where only pods of this node talk to each other. */
@@ -38,10 +41,14 @@ export function observeNode(kernel: Kernel): NodeFacts {
 
 /**
  * The MTU that a pod gets when the configuration names none: that of the device that the node's traffic leaves by, the
- * smaller one where IPv4 and IPv6 differ (checklist R27: derived each time).
+ * smaller one where IPv4 and IPv6 differ, or of the node's VXLAN device where there is one (checklist R27: derived each time).
  */
 export async function deriveMtuBytes(kernel: Kernel, by: Deadline): Promise<number> {
-  const links = await Promise.all(ANYWHERE.map(address => kernel.observeLinkTowards(address, by)))
+  const [overlay, ...uplinks] = await Promise.all([
+    kernel.observeLink('host', OVERLAY, by),
+    ...ANYWHERE.map(address => kernel.observeLinkTowards(address, by)),
+  ])
+  const links = [...uplinks, overlay?.group === LINK_GROUP ? overlay : undefined]
   const mtus = links.flatMap(link => (link === undefined || link.name === 'lo' ? [] : [link.mtuBytes]))
   return mtus.length === 0 ? DEFAULT_MTU_BYTES : Math.min(...mtus)
 }
