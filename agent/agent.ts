@@ -7,6 +7,7 @@ import { Mirror, type Contact } from '../lib/kube/mirror.ts'
 import type { ServerAccess } from '../lib/kube/server-access.ts'
 import type { Log } from '../lib/log/json-log.ts'
 import { Counter } from '../lib/metrics/instruments.ts'
+import type { WatchOptions } from '../lib/kernel/node-changes.ts'
 import type { NodeKernel } from '../lib/plan/node-kernel.ts'
 import { Deadline } from '../lib/time/deadline.ts'
 import type { AgentConfig } from './config.ts'
@@ -14,6 +15,7 @@ import { isSameNode, type ClusterNode } from './desired/cluster.ts'
 import { parseNode } from './desired/parse-node.ts'
 import { HandOver } from './hand-over.ts'
 import { serveHttp } from './http-server.ts'
+import type { ConflistPaths } from './install/install-conflist.ts'
 import { LevelLoop } from './level-loop.ts'
 import { writeConditions, type NodeCondition } from './node-conditions.ts'
 import { pagesOf } from './pages.ts'
@@ -23,6 +25,8 @@ import { AgentState } from './state.ts'
 /** The routes are looked at this often without any reason to. */
 const ROUTING_EVERY_MS = 30_000
 const HAND_OVER_EVERY_MS = 30_000
+/** Another installer may have changed the conflist, or removed it. */
+const INSTALL_EVERY_MS = 60_000
 const CONDITIONS_EVERY_MS = 300_000
 const IPAMD_METRICS_TIMEOUT_MS = 3_000
 
@@ -30,6 +34,10 @@ const IPAMD_METRICS_TIMEOUT_MS = 3_000
 export interface AgentEdges {
   readonly access: ServerAccess
   readonly kernel: NodeKernel
+  /** Tells when the node's network changed, until `signal` says stop. */
+  readonly watchNode: (options: WatchOptions) => Promise<void>
+  /** Makes the conflist say what ours says. True when it was written. */
+  readonly installConflist: (paths: ConflistPaths) => boolean
   readonly log: Log
   readonly nowUnixMs: () => number
 }
@@ -77,24 +85,27 @@ export async function startAgent(
     log,
     onReport: report => {
       const isNew = podCidrText(state.routing?.podCidrs) !== podCidrText(report.podCidrs)
-      const before = state.missing.join()
-      state.routing = report
       counters.passes.add()
       counters.changes.add({}, report.changes)
+      update(() => (state.routing = report))
       if (isNew) handOverLoop.poke()
-      if (state.missing.join() !== before) conditionsLoop.poke()
     },
   })
   const handOver = new HandOver({
     send: (podCidrs, by) => ipam.handOverPodCidrs({ podCidrs }, by),
     podCidrs: () => state.routing?.podCidrs,
     log,
-    onReport: report => {
-      const before = state.missing.join()
-      state.handOver = report
-      if (state.missing.join() !== before) conditionsLoop.poke()
-    },
+    onReport: report => update(() => (state.handOver = report)),
   })
+
+  /** Who waits for the node to be ready, or tells of it, looks again when that has changed. */
+  function update(change: () => void): void {
+    const before = state.missing.join()
+    change()
+    if (state.missing.join() === before) return
+    installLoop.poke()
+    conditionsLoop.poke()
+  }
 
   const onError = (what: string) => (error: unknown) => log.error(`${what} failed`, { error })
   const routingLoop = new LevelLoop({
@@ -120,6 +131,19 @@ export async function startAgent(
     onError: onError('writing the conditions of the node'),
   })
 
+  const installLoop = new LevelLoop({
+    pass: async () => {
+      // Last of all, and only then (checklist R10): with a conflist, the runtime starts pods.
+      if (config.install === undefined || state.missing.length > 0) return true
+      const { conflistFrom: from, conflistTo: to } = config.install
+      if (edges.installConflist({ from, to })) log.info('conflist written', { to })
+      return true
+    },
+    everyMs: INSTALL_EVERY_MS,
+    restFactor: 1,
+    onError: onError('installing the conflist'),
+  })
+
   const pages = pagesOf({
     state,
     nowUnixMs,
@@ -128,7 +152,15 @@ export async function startAgent(
   })
   const server = await serveHttp({ ...config.listen, pages })
   const stop = new AbortController()
-  const running = [mirror, routingLoop, handOverLoop, conditionsLoop].map(loop => loop.run(stop.signal))
+  const { signal } = stop
+  const running = [mirror, routingLoop, handOverLoop, installLoop, conditionsLoop].map(loop => loop.run(signal))
+  const watching = edges.watchNode({
+    signal,
+    isOverlay: linkIndex => routing.isOverlay(linkIndex),
+    onChange: () => routingLoop.poke(),
+  })
+  // Without it, changes on the node are found by the look that is taken now and then.
+  running.push(watching.catch(onError('hearing of changes on the node')))
   return {
     httpPort: server.port,
     async close() {

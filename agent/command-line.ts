@@ -3,26 +3,32 @@ import { parseArgs } from 'node:util'
 export const DEFAULT_CONFIG_PATH = '/etc/tulle/agent.json'
 
 export const USAGE = `Usage: tulle-agent [run] [--config FILE] [--node NAME] [--server URL | --kubeconfig FILE]
+       tulle-agent install [--config FILE]
+       tulle-agent uninstall [--config FILE] [--purge]
 
 Joins this node with the others of a cluster: routes to their pods, this node's pod CIDRs to ipamd.
 
   run                joins the node, until it is told to stop (the default)
+  install            puts the executables on the node, and ends
+  uninstall          takes everything of Tulle off the node, and ends
 
   --config FILE      configuration, JSON (default: ${DEFAULT_CONFIG_PATH}, which may be missing)
   --node NAME        name of this node's Node object (default: the configuration, then NODE_NAME)
   --server URL       the API server (default: the configuration, then what Kubernetes gives to a pod)
   --kubeconfig FILE  the API server and the credentials, a kubeconfig in JSON
+  --purge            with uninstall: also what ipamd has stored
   --version          print the version
   --help             print this
 `
 
-const COMMANDS = ['run'] as const
+const COMMANDS = ['run', 'install', 'uninstall'] as const
 
 export interface Options {
   readonly configPath: string | undefined
   readonly node: string | undefined
   readonly server: string | undefined
   readonly kubeconfig: string | undefined
+  readonly purge: boolean
 }
 
 export type CommandLine =
@@ -42,6 +48,7 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
         node: { type: 'string' },
         server: { type: 'string' },
         kubeconfig: { type: 'string' },
+        purge: { type: 'boolean' },
         version: { type: 'boolean' },
         help: { type: 'boolean' },
       },
@@ -57,8 +64,8 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
     if (values.server !== undefined && values.kubeconfig !== undefined) {
       return { do: 'refuse', reason: '--server and --kubeconfig: want one of them' }
     }
-    const { config, node, server, kubeconfig } = values
-    return { do: command, options: { configPath: config, node, server, kubeconfig } }
+    const { config, node, server, kubeconfig, purge = false } = values
+    return { do: command, options: { configPath: config, node, server, kubeconfig, purge } }
   } catch (cause) {
     return { do: 'refuse', reason: (cause as Error).message }
   }

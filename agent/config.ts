@@ -16,9 +16,24 @@ export interface AgentConfig {
   readonly kube: KubeSource
   readonly routing: RoutingSettings
   readonly ipamdSocketPath: string
+  /** Where ipamd stores its leases: what `uninstall --purge` removes. */
+  readonly ipamdStateDir: string
   readonly listen: { readonly address: string; readonly port: number }
+  /** Absent: nothing is installed. */
+  readonly install?: InstallConfig
 }
 
+/** What is put where on the node. */
+export interface InstallConfig {
+  /** The folder that has the executables, and the one that gets them (/opt/cni/bin of the node). */
+  readonly binFrom: string
+  readonly binTo: string
+  /** The network configuration list, and the file that gets it (/etc/cni/net.d/10-tulle.conflist of the node). */
+  readonly conflistFrom: string
+  readonly conflistTo: string
+}
+
+const DEFAULT_STATE_DIR = '/var/lib/tulle'
 /** IANA's port for VXLAN (RFC 7348, section 5). */
 const DEFAULT_VXLAN_PORT = 4789
 const DEFAULT_VNI = 117
@@ -35,13 +50,15 @@ const MAX_MTU_BYTES = 65_535
  */
 export function parseConfig(text: string): AgentConfig {
   const fields = Fields.of(parseJson(text), 'configuration')
-  fields.only(['node', 'kube', 'routing', 'ipamd', 'listen'])
+  fields.only(['node', 'kube', 'routing', 'ipamd', 'listen', 'install'])
+  const install = fields.optionalObject('install')
   return {
     nodeName: fields.optionalString('node'),
     kube: parseKube(fields.optionalObject('kube')),
     routing: parseRouting(fields.optionalObject('routing')),
-    ipamdSocketPath: fields.optionalObject('ipamd')?.only(['socket']).optionalString('socket') ?? DEFAULT_SOCKET_PATH,
+    ...parseIpamd(fields.optionalObject('ipamd')),
     listen: parseListen(fields.optionalObject('listen')),
+    ...(install === undefined ? {} : { install: parseInstall(install) }),
   }
 }
 
@@ -51,7 +68,16 @@ export const DEFAULT_CONFIG: AgentConfig = {
   kube: { from: 'pod' },
   routing: { mode: 'auto', vni: DEFAULT_VNI, port: DEFAULT_VXLAN_PORT },
   ipamdSocketPath: DEFAULT_SOCKET_PATH,
+  ipamdStateDir: DEFAULT_STATE_DIR,
   listen: DEFAULT_LISTEN,
+}
+
+function parseIpamd(fields: Fields | undefined): Pick<AgentConfig, 'ipamdSocketPath' | 'ipamdStateDir'> {
+  fields?.only(['socket', 'stateDir'])
+  return {
+    ipamdSocketPath: fields?.optionalString('socket') ?? DEFAULT_SOCKET_PATH,
+    ipamdStateDir: fields?.optionalString('stateDir') ?? DEFAULT_STATE_DIR,
+  }
 }
 
 function parseKube(fields: Fields | undefined): KubeSource {
@@ -97,6 +123,16 @@ function parseListen(fields: Fields | undefined): AgentConfig['listen'] {
   return {
     address: fields.optionalString('address') ?? DEFAULT_LISTEN.address,
     port: optionalBetween(fields, 'port', { from: 0, to: 65_535 }) ?? DEFAULT_LISTEN.port,
+  }
+}
+
+function parseInstall(fields: Fields): InstallConfig {
+  fields.only(['binFrom', 'binTo', 'conflistFrom', 'conflistTo'])
+  return {
+    binFrom: fields.string('binFrom'),
+    binTo: fields.string('binTo'),
+    conflistFrom: fields.string('conflistFrom'),
+    conflistTo: fields.string('conflistTo'),
   }
 }
 

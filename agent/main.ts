@@ -1,12 +1,16 @@
 import { readFileSync } from 'node:fs'
 import { isErrnoException } from '../lib/os/durable-file.ts'
 import { openLinuxNodeKernel } from '../lib/kernel/linux-node-kernel.ts'
+import { watchNode } from '../lib/kernel/node-changes.ts'
 import { inClusterAccess, kubeconfigAccess, parseServer, type ServerAccess } from '../lib/kube/server-access.ts'
 import { jsonLog, type Log } from '../lib/log/json-log.ts'
 import { loadAddon } from '../native/addon.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import { startAgent, type Agent } from './agent.ts'
 import { DEFAULT_CONFIG_PATH, parseCommandLine, USAGE, type Options } from './command-line.ts'
+import { installBinaries } from './install/install-binaries.ts'
+import { installConflist } from './install/install-conflist.ts'
+import { uninstall } from './install/uninstall.ts'
 import { DEFAULT_CONFIG, parseConfig, type AgentConfig, type KubeSource } from './config.ts'
 
 /**
@@ -27,35 +31,65 @@ export async function main({ addonPath }: { readonly addonPath: string }): Promi
       process.exitCode = 2
       return
     case 'run':
-      return run(line.options, addonPath)
+      return reportFailure(log => run(line.options, { addonPath, log }))
+    case 'install':
+      return reportFailure(log => install(line.options, log))
+    case 'uninstall':
+      return reportFailure(log => remove(line.options, { addonPath, log }))
   }
 }
 
-async function run(options: Options, addonPath: string): Promise<void> {
+/** A failure is one line for a person, and exit code 1. */
+async function reportFailure(command: (log: Log) => Promise<void>): Promise<void> {
   const log = jsonLog(text => process.stderr.write(text))
   // When the reader of the log goes away there is nowhere to say so, and routes matter more than lines about them.
   process.stderr.on('error', () => {})
   try {
-    const config = readConfig(options)
-    const nodeName = config.nodeName ?? process.env['NODE_NAME']
-    if (nodeName === undefined || nodeName === '') {
-      throw new Error('the name of this node is not known: want --node, node in the configuration, or NODE_NAME')
-    }
-    const agent = await startAgent(
-      { ...config, nodeName },
-      {
-        access: accessOf(config.kube),
-        kernel: openLinuxNodeKernel(loadAddon(addonPath)),
-        log,
-        nowUnixMs: Date.now,
-      },
-    )
-    stopOnSignal(agent, log)
-    log.info('started', { node: nodeName, mode: config.routing.mode, port: agent.httpPort, pid: process.pid })
+    await command(log)
   } catch (failure) {
     process.stderr.write(`tulle-agent: ${(failure as Error).message}\n`)
     process.exitCode = 1
   }
+}
+
+interface Outside {
+  readonly addonPath: string
+  readonly log: Log
+}
+
+async function run(options: Options, { addonPath, log }: Outside): Promise<void> {
+  const config = readConfig(options)
+  const nodeName = config.nodeName ?? process.env['NODE_NAME']
+  if (nodeName === undefined || nodeName === '') {
+    throw new Error('the name of this node is not known: want --node, node in the configuration, or NODE_NAME')
+  }
+  const addon = loadAddon(addonPath)
+  const agent = await startAgent(
+    { ...config, nodeName },
+    {
+      access: accessOf(config.kube),
+      kernel: openLinuxNodeKernel(addon),
+      watchNode: watching => watchNode(addon, watching),
+      installConflist: paths => installConflist(paths, String(process.pid)),
+      log,
+      nowUnixMs: Date.now,
+    },
+  )
+  stopOnSignal(agent, log)
+  log.info('started', { node: nodeName, mode: config.routing.mode, port: agent.httpPort, pid: process.pid })
+}
+
+async function install(options: Options, log: Log): Promise<void> {
+  const { install: paths } = readConfig(options)
+  if (paths === undefined) throw new Error('the configuration has no install: want from where to where')
+  const replaced = await installBinaries({ from: paths.binFrom, to: paths.binTo })
+  log.info('executables are installed', { to: paths.binTo, replaced })
+}
+
+async function remove(options: Options, { addonPath, log }: Outside): Promise<void> {
+  const { install: paths, ipamdStateDir } = readConfig(options)
+  const purge = options.purge ? [ipamdStateDir] : []
+  await uninstall({ addon: loadAddon(addonPath), install: paths, purge, log })
 }
 
 /** The command line goes before the file. The file may be missing where nobody named it. */

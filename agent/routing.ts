@@ -5,7 +5,13 @@ import type { NodeKernel } from '../lib/plan/node-kernel.ts'
 import { renderNodeOperation } from '../lib/plan/node-operation.ts'
 import { Deadline } from '../lib/time/deadline.ts'
 import type { ClusterNode } from './desired/cluster.ts'
-import { desiredNode, type DesiredNode, type RoutingProblem, type RoutingSettings } from './desired/desired.ts'
+import {
+  desiredNode,
+  OVERLAY_LINK,
+  type DesiredNode,
+  type RoutingProblem,
+  type RoutingSettings,
+} from './desired/desired.ts'
 import { diffNode } from './desired/diff-node.ts'
 
 /** For one look at the kernel and everything that follows, at 5,000 nodes on a busy machine. */
@@ -47,6 +53,7 @@ export interface RoutingOptions {
 export class Routing {
   readonly #options: RoutingOptions
   #told = ''
+  #overlayIndex: number | undefined
 
   constructor(options: RoutingOptions) {
     this.#options = options
@@ -66,6 +73,7 @@ export class Routing {
     const by = Deadline.in(PASS_TIMEOUT_MS)
     const nodes = [...snapshot.values()]
     const observed = await kernel.observe(by)
+    this.#overlayIndex = observed.links.find(({ name }) => name === OVERLAY_LINK)?.index
     const desired = desiredNode({ nodeName, settings, nodes, observed })
     if (!snapshot.has(nodeName)) {
       this.#report({ desired, nodes: nodes.length, obstacles: [], failures: [], changes: 0, startedAtMs })
@@ -80,6 +88,11 @@ export class Routing {
     if (operations.length > MAX_LOGGED_CHANGES) this.#options.log.info('changed more', { changes: operations.length })
     this.#report({ desired, nodes: nodes.length, obstacles, failures, changes: operations.length, startedAtMs })
     return failures.length === 0
+  }
+
+  /** Whether a link is the VXLAN device, as of the last look. */
+  isOverlay(linkIndex: number): boolean {
+    return linkIndex === this.#overlayIndex
   }
 
   #report(look: Look): void {

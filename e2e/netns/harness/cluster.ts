@@ -222,6 +222,8 @@ export class ClusterNode implements AsyncDisposable {
     await this.#ipamd?.kill()
     this.#ipamd = undefined
     for (const pod of this.#pods) await pod.delete()
+    // The kernel takes a namespace apart when it likes: the cable must be gone before the next node has its name.
+    await Netns.own().execute(['ip', 'link', 'delete', portOf(this.plan)])
     await this.netns.delete()
   }
 }
@@ -257,10 +259,15 @@ function bridgeOf(network: number): string {
   return `br-nodes${network}`
 }
 
+/** This end of the cable of a node. */
+function portOf({ name }: NodePlan): string {
+  return `p-${name}`.slice(0, 15)
+}
+
 /** Plugs a node into its network: its end of the cable is UPLINK, with default routes to this process. */
 async function plug(netns: Netns, plan: NodePlan): Promise<void> {
   const own = Netns.own()
-  const port = `p-${plan.name}`.slice(0, 15)
+  const port = portOf(plan)
   await own.run(['ip', 'link', 'add', port, 'type', 'veth', 'peer', 'name', UPLINK, 'netns', netns.iproute2Name])
   await own.run(['ip', 'link', 'set', port, 'master', bridgeOf(plan.network), 'up'])
   const [ipv4, ipv6] = addressesOfPlan(plan)
