@@ -9,6 +9,16 @@ import type { NetlinkReply } from './netlink-socket.ts'
 
 const NETLINK_ROUTE = 0
 const OWN_NETNS = -1
+/** Types of messages (linux/rtnetlink.h). */
+const RTM = {
+  newLink: 16,
+  deleteLink: 17,
+  newAddr: 20,
+  deleteAddr: 21,
+  newRoute: 24,
+  deleteRoute: 25,
+  deleteNeigh: 29,
+} as const
 /** RTMGRP_LINK, RTMGRP_NEIGH, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE. */
 const GROUPS = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400
 /** A wait cannot be broken off: it is kept short, so that the program can end. */
@@ -68,21 +78,21 @@ function matters(bytes: Buffer, known: Known): boolean {
 
 function isOneThatMatters(reply: NetlinkReply, { pods, isOverlay }: Known): boolean {
   switch (reply.type) {
-    case rt.MessageType.NEWLINK:
-    case rt.MessageType.DELLINK: {
+    case RTM.newLink:
+    case RTM.deleteLink: {
       const { index, name } = decodeLink(reply)
       if (!name.startsWith(HOST_IF_NAME_PREFIX)) return true
-      if (reply.type === rt.MessageType.NEWLINK) pods.add(index)
+      if (reply.type === RTM.newLink) pods.add(index)
       else pods.delete(index)
       return false
     }
-    case rt.MessageType.NEWADDR:
-    case rt.MessageType.DELADDR:
+    case RTM.newAddr:
+    case RTM.deleteAddr:
       return !pods.has(rt.parseAddress(reply.payload.subarray(0, rt.__LENGTH_Address)).index ?? 0)
-    case rt.MessageType.NEWROUTE:
-    case rt.MessageType.DELROUTE:
+    case RTM.newRoute:
+    case RTM.deleteRoute:
       return rt.parseRoute(reply.payload.subarray(0, rt.__LENGTH_Route)).protocol === ROUTE_PROTOCOL_NUMBER
-    case rt.MessageType.DELNEIGH:
+    case RTM.deleteNeigh:
       return isOverlay(rt.parseNeighbor(reply.payload.subarray(0, rt.__LENGTH_Neighbor)).ifindex ?? 0)
     default:
       return false
