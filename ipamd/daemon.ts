@@ -24,6 +24,9 @@ import type { NodeEdges } from './reconcile/node-edges.ts'
 import { reconcileNowAndThen } from './reconcile/reconcile-now-and-then.ts'
 import { Reconciler } from './reconcile/reconciler.ts'
 import { storeView } from './reconcile/store-view.ts'
+import type { Kernel } from '../lib/plan/kernel.ts'
+import { repairNowAndThen } from './nftables/repair-now-and-then.ts'
+import { Repairer, type RepairEdges } from './nftables/repairer.ts'
 import { Spool } from './spool.ts'
 import type { BootFacts } from './store/boot-facts.ts'
 import { readOrigin } from './store/read-origins.ts'
@@ -62,6 +65,8 @@ export interface DaemonEdges {
   readonly readHostRanges?: (by: Deadline) => Promise<readonly HostRange[]>
   /** What stale leases are looked for in. Absent: nobody looks, and no lease is freed unasked. */
   readonly node?: NodeEdges
+  /** What ADD has kept of pods with ports or masquerade. Absent: nobody repairs our nftables table. */
+  readonly exposures?: Pick<RepairEdges, 'readExposures' | 'dropExposure'>
   /** What calls of the CNI plugin are done with. Absent: the plugin does them itself. */
   readonly cni?: CniHost
   /** A Unix socket that already listens, from systemd: it is used in place of a new one, and stays when the daemon stops. */
@@ -143,7 +148,8 @@ export async function start(config: IpamdConfig, edges: DaemonEdges): Promise<Da
 
   const peers = { peerCredentials: edges.peerCredentials, ownUid: edges.uid }
   const condition = new Condition({ store, storePath, spoolFolder, nowUnixMs: edges.nowUnixMs })
-  const reconciler = edges.node && reconcilerOf({ service, reader, node: edges.node }, { config, edges })
+  const repairer = repairerOf({ config, edges, metrics, reader })
+  const reconciler = edges.node && reconcilerOf({ service, reader, node: edges.node, repairer }, { config, edges })
   const cni = edges.cni && cniServerOf(edges.cni, { config, edges, service, spool, metrics })
   if (cni !== undefined) opened.defer(() => within(SETTLE_MS, cni.close()))
   const subjects = { service, spool, reader, metrics, streams, condition, reconciler, cni, fallbacks }
@@ -158,6 +164,10 @@ export async function start(config: IpamdConfig, edges: DaemonEdges): Promise<Da
   if (reconciler !== undefined) {
     const reconciling = reconcileNowAndThen(reconciler, { intervalMs: config.reconcile.intervalMs, log })
     opened.defer(() => reconciling.stop())
+  }
+  if (repairer !== undefined) {
+    const repairing = repairNowAndThen(repairer, { log })
+    opened.defer(() => repairing.stop())
   }
   collect(fallbacks, log)
   const timer = setInterval(() => {
@@ -196,13 +206,38 @@ function foreignRanges(
 }
 
 function reconcilerOf(
-  { service, reader, node }: { readonly service: LeaseService; readonly reader: StoreReader; readonly node: NodeEdges },
+  { service, reader, node, repairer }: Reconciled,
   { config, edges }: { readonly config: IpamdConfig; readonly edges: DaemonEdges },
 ): Reconciler {
   const { boot, onBlockTaken, onBlockReturned, uptimeMs, log } = edges
   const store = storeView(reader)
   const { graceMs } = config.reconcile
-  return new Reconciler({ graceMs }, { service, store, node, boot, onBlockTaken, onBlockReturned, uptimeMs, log })
+  const alsoCheck = repairer && ((kernel: Kernel, by: Deadline) => repairer.findings(kernel, by))
+  const more = { boot, onBlockTaken, onBlockReturned, uptimeMs, log, alsoCheck }
+  return new Reconciler({ graceMs }, { service, store, node, ...more })
+}
+
+interface Reconciled {
+  readonly service: LeaseService
+  readonly reader: StoreReader
+  readonly node: NodeEdges
+  readonly repairer: Repairer | undefined
+}
+
+function repairerOf({ config, edges, metrics, reader }: Repaired): Repairer | undefined {
+  const { node, exposures, log } = edges
+  if (node === undefined || exposures === undefined) return undefined
+  const store = storeView(reader)
+  const poolPrefixes = () => [...config.pools.flatMap(({ prefixes }) => prefixes), ...store.blocks()]
+  const count = (what: string): void => metrics.countNftablesRepair(what)
+  return new Repairer({ openKernel: node.openKernel, lock: node.lock, ...exposures, poolPrefixes, count, log })
+}
+
+interface Repaired {
+  readonly config: IpamdConfig
+  readonly edges: DaemonEdges
+  readonly metrics: Metrics
+  readonly reader: StoreReader
 }
 
 function cniServerOf(

@@ -10,6 +10,7 @@ import { parseConfig } from './config.ts'
 import { start, type Daemon } from './daemon.ts'
 import { inheritedSocket } from './inherited-socket.ts'
 import { jsonLog, type Log } from '../lib/log/json-log.ts'
+import { dropExposure, readExposures } from '../lib/os/exposure-files.ts'
 import { linuxNode } from './reconcile/linux-node.ts'
 import { readBootFacts } from './read-boot-facts.ts'
 import { readLeaseMarks } from './read-lease-marks.ts'
@@ -57,6 +58,10 @@ async function serve(configPath: string, addonPath: string): Promise<void> {
       onBlockReturned: deleteBlockRoute(addon, log),
       readHostRanges: by => observeHostRanges(addon, by),
       node: linuxNode(addon, DEFAULT_SOCKET_PATH),
+      exposures: {
+        readExposures: () => readExposures(DEFAULT_SOCKET_PATH),
+        dropExposure: attachment => dropExposure(DEFAULT_SOCKET_PATH, attachment),
+      },
       cni: {
         addon,
         lockSocketPath: DEFAULT_SOCKET_PATH,

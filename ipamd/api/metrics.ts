@@ -56,6 +56,10 @@ export class Metrics {
     name: 'tulle_direct_fallbacks_total',
     help: 'Calls that the CNI plugin did without ipamd, ten times slower, by verb and reason.',
   })
+  readonly #nftablesRepairs = new Counter({
+    name: 'tulle_ipamd_nftables_repairs_total',
+    help: 'What was put right in our nftables table: rules, elements of pods, elements that were abandoned, prefixes of pools.',
+  })
   readonly #streamsDropped = new Counter({
     name: 'tulle_ipamd_event_streams_dropped_total',
     help: 'Event streams that were ended because their reader was too slow, or because the store could not be read.',
@@ -92,6 +96,10 @@ export class Metrics {
     this.#fallbacks.add({ command: verb, reason }, by)
   }
 
+  countNftablesRepair(what: string): void {
+    this.#nftablesRepairs.add({ what })
+  }
+
   countDroppedStream(): void {
     this.#streamsDropped.add()
   }
@@ -123,6 +131,7 @@ export class Metrics {
       this.#servedSeconds.read(),
       this.#declined.read(),
       this.#fallbacks.read(),
+      this.#nftablesRepairs.read(),
     ]
   }
 }

@@ -31,6 +31,8 @@ export interface ReconcilerEdges {
   /** A clock that nobody sets, in milliseconds. */
   readonly uptimeMs: () => number
   readonly log: Log
+  /** What else is wrong in the kernel. */
+  readonly alsoCheck?: ((kernel: Kernel, by: Deadline) => Promise<readonly Finding[]>) | undefined
 }
 
 /** One look at the kernel. */
@@ -109,9 +111,11 @@ export class Reconciler {
 
   async #check(): Promise<readonly Finding[]> {
     using kernel = this.#edges.node.openKernel()
-    const look = await this.#look(kernel, Deadline.in(TURN_MS))
+    const by = Deadline.in(TURN_MS)
+    const look = await this.#look(kernel, by)
     const { suspicions } = await this.#remembering(look)
-    return this.#findingsOf(look, suspicions)
+    const more = (await this.#edges.alsoCheck?.(kernel, by)) ?? []
+    return [...this.#findingsOf(look, suspicions), ...more]
   }
 
   async #turn(dryRun: boolean): Promise<ReconcileReply> {

@@ -38,6 +38,16 @@ export type FindingKind =
   | 'block-without-route'
   /** A route of ours refuses packets to a block that the node does not have. */
   | 'route-without-block'
+  /** A part of our nftables table that pods need is not there, or not as it should be. ipamd writes it again. */
+  | 'rules-missing'
+  /** A port or the masquerade of a pod is not in nftables. ipamd puts it back. */
+  | 'element-missing'
+  /** An element of an attachment that has no interface. ipamd removes it. */
+  | 'element-without-link'
+  /** An element of a pod of which ADD has kept nothing: it could not be put back. */
+  | 'element-without-record'
+  /** An element of ours whose comment names no owner. Never deleted. */
+  | 'element-without-owner'
 
 /** One thing that is wrong. */
 export interface Finding {

@@ -132,9 +132,14 @@ export class FakeKernel implements Kernel {
 
   async replaceRuleset({ sets, chains }: Ruleset, by: Deadline): Promise<void> {
     this.#step('replaceRuleset', by, () => {
+      this.#host.nftGeneration++
       for (const { name, rules } of chains) this.#host.chains.set(name, rules.map(ruleComment))
       for (const { name } of sets) if (!this.#host.sets.has(name)) this.#host.sets.set(name, new Map())
     })
+  }
+
+  async observeNftGeneration(by: Deadline): Promise<number> {
+    return this.#step('observeNftGeneration', by, () => this.#host.nftGeneration)
   }
 
   async observeElements(of: AttachmentKey | 'all', by: Deadline): Promise<readonly ObservedElement[]> {

@@ -82,6 +82,8 @@ export class FakeNetns {
   readonly sets = new Map<string, Map<string, ObservedElement>>()
   /** The prefixes of the interval sets of our nftables table. */
   readonly prefixSets = new Map<string, readonly Prefix[]>()
+  /** Changes that all tables have seen. */
+  nftGeneration = 1
   /** UDP ports of the node of which the flows were forgotten, in order. */
   readonly forgotten: HostUdpPort[] = []
   #lastIndex = 0
@@ -269,6 +271,7 @@ export class FakeNetns {
       if (set === undefined || !this.#leadsSomewhere(element)) return 'ENOENT'
       if (set.has(renderKey(element))) return 'EEXIST'
     }
+    this.nftGeneration++
     for (const element of elements) this.sets.get(element.set.name)?.set(renderKey(element), { ...element, owner })
     return undefined
   }
@@ -276,12 +279,14 @@ export class FakeNetns {
   deleteElements(elements: readonly Element[]): string | undefined {
     const isThere = elements.every(element => this.sets.get(element.set.name)?.has(renderKey(element)) === true)
     if (!isThere) return 'ENOENT'
+    this.nftGeneration++
     for (const element of elements) this.sets.get(element.set.name)?.delete(renderKey(element))
     return undefined
   }
 
   /** Somebody removes our table, or all tables. */
   flushTables(): void {
+    this.nftGeneration++
     this.chains.clear()
     this.sets.clear()
     this.prefixSets.clear()

@@ -499,7 +499,10 @@ export function kernelContract(name: string, open: () => Promise<ContractSubject
     t.equal((await shown('all')).length, elementsOf(one).length + elementsOf(other).length, 'new rules lose no element')
     const owners = (await kernel.observeSets([HOST_PORTS_AT[4]], soon())).map(({ owner }) => owner?.containerId)
     t.same(new Set(owners), new Set(['one', 'two']))
+    const generation = await kernel.observeNftGeneration(soon())
+    t.equal(await kernel.observeNftGeneration(soon()), generation, 'looking changes nothing')
     await kernel.apply({ ...adding(one), do: 'delete-elements' }, soon())
+    t.equal((await kernel.observeNftGeneration(soon())) === generation, false, 'a change shows in the generation')
     t.equal(await outcomeOf(kernel.apply({ ...adding(one), do: 'delete-elements' }, soon())), 'ENOENT')
     t.same(await shown(one.attachment), [])
     t.strictSame((await shown('all')).toSorted(), elementsOf(other).map(shownElement).toSorted())
@@ -550,6 +553,7 @@ export function kernelContract(name: string, open: () => Promise<ContractSubject
       ['hasRuleset', kernel.hasRuleset(NODE_RULESET, past)],
       ['replaceRuleset', kernel.replaceRuleset(NODE_RULESET, past)],
       ['observeElements', kernel.observeElements('all', past)],
+      ['observeNftGeneration', kernel.observeNftGeneration(past)],
       ['observeSets', kernel.observeSets([OWNERS], past)],
       ['ensureSetContent', kernel.ensureSetContent(CLUSTER_PREFIXES[4], [], past)],
       ['apply(add-elements)', kernel.apply(adding(exposureOf('one', '10.0.0.7')), past)],

@@ -264,6 +264,10 @@ class LinuxKernel implements Kernel {
     return this.#nftables(table => table.replaceRuleset(ruleset, by), 'nft -f -')
   }
 
+  observeNftGeneration(by: Deadline): Promise<number> {
+    return this.#nftables(table => table.generation(by), 'nft monitor')
+  }
+
   observeElements(of: AttachmentKey | 'all', by: Deadline): Promise<readonly ObservedElement[]> {
     return this.#nftables(table => table.elementsOf(of, by), `nft list table inet ${NFT_TABLE}`)
   }

@@ -30,6 +30,7 @@ const RULE = { table: 1, chain: 2, expressions: 4, userdata: 7 } as const
 /** enum nf_inet_hooks. */
 const HOOKS = { prerouting: 0, output: 3, postrouting: 4 } as const
 const ACCEPT = 1
+const GENERATION_ID = 1
 
 /** What is there, but not as this version of the code would make it: the kernel changes no hook and no type of a key. */
 export interface Replaced {
@@ -77,6 +78,16 @@ export function getSet(set: SetDefinition): NetlinkRequest {
 /** Asks for the rules of all chains of our table. */
 export function dumpRules(): NetlinkRequest {
   return request(MESSAGE.getRule, 0, out => out.push(RULE.table, text(NFT_TABLE)))
+}
+
+/** Asks for the number of changes that all tables have seen. */
+export function getGeneration(): NetlinkRequest {
+  return request(MESSAGE.getGeneration, 0, () => {})
+}
+
+/** The number in a reply to getGeneration(). */
+export function decodeGeneration(reply: NetlinkReply): number {
+  return attributesIn(reply).get(GENERATION_ID)?.readUInt32BE() ?? 0
 }
 
 /** False for a dormant table: its rules are there and do nothing. */

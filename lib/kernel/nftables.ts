@@ -56,6 +56,11 @@ export class Nftables {
     await this.#socket.transaction(encode.replaceRules(ruleset, replaced), by)
   }
 
+  async generation(by: Deadline): Promise<number> {
+    const reply = await this.#socket.get(encode.getGeneration(), by)
+    return reply === undefined ? 0 : encode.decodeGeneration(reply)
+  }
+
   async elementsOf(of: AttachmentKey | 'all', by: Deadline): Promise<readonly ObservedElement[]> {
     if (of === 'all') return await this.elementsIn([...ELEMENT_SETS, OWNERS], by)
     const comment = elementComment(of)

@@ -63,7 +63,11 @@ export function elementsOf(exposure: Exposure): readonly Element[] {
 /** Plans what makes the pod reachable by its ports and lets it out masqueraded. The parts of our table are there already. */
 export function planExposure(exposure: Exposure): Plan {
   const { attachment: owner } = exposure
-  const elements = elementsOf(exposure)
+  return planElements(owner, elementsOf(exposure))
+}
+
+/** Plans that elements of an attachment are there, and take effect for flows that exist. */
+export function planElements(owner: AttachmentKey, elements: readonly Element[]): Plan {
   return elements.length === 0 ? [] : [{ do: 'add-elements', owner, elements }, ...planForgetting(elements)]
 }
 

@@ -55,6 +55,9 @@ export interface Kernel extends Disposable {
    */
   replaceRuleset(ruleset: Ruleset, by: Deadline): Promise<void>
 
+  /** A number that changes with every change of any nftables table of the node. */
+  observeNftGeneration(by: Deadline): Promise<number>
+
   /** The elements of one attachment, or of all, in our nftables table; none where there is no table. */
   observeElements(of: AttachmentKey | 'all', by: Deadline): Promise<readonly ObservedElement[]>
 

@@ -77,9 +77,14 @@ export class Ipamd implements AsyncDisposable {
    * @throws {Error} with the whole answer, unless it is 200 with a JSON object.
    */
   async get(path: string): Promise<JsonObject> {
+    return asObject(JSON.parse(await this.text(path)), `GET ${path}`)
+  }
+
+  /** Asks the API for what is no JSON. @throws {Error} with the whole answer, unless it is 200. */
+  async text(path: string): Promise<string> {
     const { status, body } = await httpGet(this.socketPath, path)
     if (status !== 200) throw new Error(`GET ${path}: ${status} ${body}`)
-    return asObject(JSON.parse(body), `GET ${path}`)
+    return body
   }
 }
 
