@@ -8,17 +8,24 @@ import type { ServerAccess } from '../lib/kube/server-access.ts'
 import type { Log } from '../lib/log/json-log.ts'
 import { Counter } from '../lib/metrics/instruments.ts'
 import type { WatchOptions } from '../lib/kernel/node-changes.ts'
+import type { Kernel } from '../lib/plan/kernel.ts'
 import type { NodeKernel } from '../lib/plan/node-kernel.ts'
 import { Deadline } from '../lib/time/deadline.ts'
+import { conditionsOf, eventsOf } from './conditions.ts'
 import type { AgentConfig } from './config.ts'
 import { isSameNode, type ClusterNode } from './desired/cluster.ts'
 import { parseNode } from './desired/parse-node.ts'
 import { HandOver } from './hand-over.ts'
+import { hostProblems } from './host/host-problems.ts'
+import type { HostFacts } from './host/host-problems.ts'
 import { serveHttp } from './http-server.ts'
 import type { ConflistPaths } from './install/install-conflist.ts'
+import { exhausted, readIpamd } from './ipamd-report.ts'
 import { LevelLoop } from './level-loop.ts'
-import { writeConditions, type NodeCondition } from './node-conditions.ts'
+import { writeConditions } from './node-conditions.ts'
+import { writeEvent } from './node-events.ts'
 import { pagesOf } from './pages.ts'
+import { Masquerade } from './masquerade.ts'
 import { Routing } from './routing.ts'
 import { AgentState } from './state.ts'
 
@@ -27,7 +34,12 @@ const ROUTING_EVERY_MS = 30_000
 const HAND_OVER_EVERY_MS = 30_000
 /** Another installer may have changed the conflist, or removed it. */
 const INSTALL_EVERY_MS = 60_000
+const TELL_AGAIN_MS = 600_000
 const CONDITIONS_EVERY_MS = 300_000
+const IPAMD_EVERY_MS = 15_000
+/** How soon sets are found that the first pod with masquerade has made. A look at none costs next to nothing. */
+const MASQUERADE_EVERY_MS = 2_000
+const HOST_EVERY_MS = 300_000
 const IPAMD_METRICS_TIMEOUT_MS = 3_000
 
 /** What the agent has of the outside. */
@@ -36,6 +48,9 @@ export interface AgentEdges {
   readonly kernel: NodeKernel
   /** Tells when the node's network changed, until `signal` says stop. */
   readonly watchNode: (options: WatchOptions) => Promise<void>
+  readonly openKernel: () => Kernel
+  /** Looks for what is known to get in the way of pods. */
+  readonly readHostFacts: () => Promise<HostFacts>
   /** Makes the conflist say what ours says. True when it was written. */
   readonly installConflist: (paths: ConflistPaths) => boolean
   readonly log: Log
@@ -85,10 +100,12 @@ export async function startAgent(
     log,
     onReport: report => {
       const isNew = podCidrText(state.routing?.podCidrs) !== podCidrText(report.podCidrs)
+      const exemptBefore = state.routing?.exempt
       counters.passes.add()
       counters.changes.add({}, report.changes)
       update(() => (state.routing = report))
       if (isNew) handOverLoop.poke()
+      if (report.exempt !== exemptBefore) masqueradeLoop.poke()
     },
   })
   const handOver = new HandOver({
@@ -107,7 +124,16 @@ export async function startAgent(
     conditionsLoop.poke()
   }
 
-  const onError = (what: string) => (error: unknown) => log.error(`${what} failed`, { error })
+  /** A failure that comes again and again is told now and then. */
+  const lastTold = new Map<string, { readonly message: string; readonly atMs: number }>()
+  const onError = (what: string) => (error: unknown) => {
+    const { message } = error as Error
+    const last = lastTold.get(what)
+    const atMs = performance.now()
+    if (last?.message === message && atMs - last.atMs < TELL_AGAIN_MS) return
+    lastTold.set(what, { message, atMs })
+    log.error(`${what} failed`, { error })
+  }
   const routingLoop = new LevelLoop({
     pass: () => routing.pass(),
     everyMs: ROUTING_EVERY_MS,
@@ -120,17 +146,49 @@ export async function startAgent(
     restFactor: 1,
     onError: onError('handing over the pod CIDRs'),
   })
+  const told = new Map<string, 'True' | 'False'>()
   const conditionsLoop = new LevelLoop({
     pass: async () => {
-      if (state.routing === undefined) return true
-      await writeConditions(client, nodeName, conditionsOf(state))
+      // Not before ipamd was asked: a restart of the agent must not make the node unavailable for a moment.
+      if (state.routing === undefined || state.isAskingIpamd) return true
+      const conditions = conditionsOf({ ...state.findings, nowUnixMs: nowUnixMs() })
+      await writeConditions(client, nodeName, conditions)
+      const node = { name: nodeName, uid: mirror.snapshot?.get(nodeName)?.uid ?? '' }
+      const events = eventsOf(told, conditions)
+      for (const { type, status } of conditions) told.set(type, status)
+      for (const event of events) await writeEvent(client, node, event)
       return true
     },
     everyMs: CONDITIONS_EVERY_MS,
     restFactor: 1,
     onError: onError('writing the conditions of the node'),
   })
-
+  const ipamdLoop = new LevelLoop({
+    pass: async () => {
+      const before = conditionText(state.ipamd)
+      // That it does not answer is said where the pod CIDRs are handed over.
+      state.ipamd = await readIpamd(config.ipamdSocketPath).catch(() => undefined)
+      if (conditionText(state.ipamd) !== before) conditionsLoop.poke()
+      return true
+    },
+    everyMs: IPAMD_EVERY_MS,
+    restFactor: 1,
+    onError: onError('asking ipamd'),
+  })
+  const hostLoop = new LevelLoop({
+    pass: async () => {
+      const problems = hostProblems(await edges.readHostFacts())
+      const isNews = JSON.stringify(problems) !== JSON.stringify(state.hostProblems)
+      state.hostProblems = problems
+      if (!isNews) return true
+      for (const problem of problems) log.warn('in the way on this node', { ...problem })
+      conditionsLoop.poke()
+      return true
+    },
+    everyMs: HOST_EVERY_MS,
+    restFactor: 1,
+    onError: onError('looking at the node'),
+  })
   const installLoop = new LevelLoop({
     pass: async () => {
       // Last of all, and only then (checklist R10): with a conflist, the runtime starts pods.
@@ -144,6 +202,14 @@ export async function startAgent(
     onError: onError('installing the conflist'),
   })
 
+  const masquerade = new Masquerade({ openKernel: edges.openKernel, exempt: () => state.routing?.exempt, log })
+  const masqueradeLoop = new LevelLoop({
+    pass: () => masquerade.pass(),
+    everyMs: MASQUERADE_EVERY_MS,
+    restFactor: 1,
+    onError: onError('telling masquerade where the cluster is'),
+  })
+
   const pages = pagesOf({
     state,
     nowUnixMs,
@@ -153,7 +219,16 @@ export async function startAgent(
   const server = await serveHttp({ ...config.listen, pages })
   const stop = new AbortController()
   const { signal } = stop
-  const running = [mirror, routingLoop, handOverLoop, installLoop, conditionsLoop].map(loop => loop.run(signal))
+  const running = [
+    mirror,
+    routingLoop,
+    handOverLoop,
+    installLoop,
+    ipamdLoop,
+    masqueradeLoop,
+    hostLoop,
+    conditionsLoop,
+  ].map(loop => loop.run(signal))
   const watching = edges.watchNode({
     signal,
     isOverlay: linkIndex => routing.isOverlay(linkIndex),
@@ -198,18 +273,10 @@ function tellContact(contact: Contact, state: AgentState, log: Log): void {
   } else if (wasAway || state.contact === undefined) log.info('the API server answers', { ...contact })
 }
 
-/** What the cluster is told about this node. */
-function conditionsOf({ missing }: AgentState): readonly NodeCondition[] {
-  return [
-    missing.length === 0
-      ? {
-          type: 'NetworkUnavailable',
-          status: 'False',
-          reason: 'TulleIsReady',
-          message: 'routes are programmed and ipamd has the pod CIDRs',
-        }
-      : { type: 'NetworkUnavailable', status: 'True', reason: 'TulleIsNotReady', message: missing.join('; ') },
-  ]
+/** Changes when the cluster has to be told something else; numbers alone are no news. */
+function conditionText(report: AgentState['ipamd']): string {
+  if (report === undefined) return ''
+  return [exhausted(report).length, ...report.fallbacks.map(({ verb, reason }) => `${verb} ${reason}`)].join()
 }
 
 async function ipamdMetrics(socketPath: string): Promise<string | undefined> {

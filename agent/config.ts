@@ -19,6 +19,8 @@ export interface AgentConfig {
   /** Where ipamd stores its leases: what `uninstall --purge` removes. */
   readonly ipamdStateDir: string
   readonly listen: { readonly address: string; readonly port: number }
+  /** Where the node's /etc is: the files that tell other services to leave us alone are looked for there. */
+  readonly hostEtc: string
   /** Absent: nothing is installed. */
   readonly install?: InstallConfig
 }
@@ -50,7 +52,7 @@ const MAX_MTU_BYTES = 65_535
  */
 export function parseConfig(text: string): AgentConfig {
   const fields = Fields.of(parseJson(text), 'configuration')
-  fields.only(['node', 'kube', 'routing', 'ipamd', 'listen', 'install'])
+  fields.only(['node', 'kube', 'routing', 'ipamd', 'listen', 'hostEtc', 'install'])
   const install = fields.optionalObject('install')
   return {
     nodeName: fields.optionalString('node'),
@@ -58,6 +60,7 @@ export function parseConfig(text: string): AgentConfig {
     routing: parseRouting(fields.optionalObject('routing')),
     ...parseIpamd(fields.optionalObject('ipamd')),
     listen: parseListen(fields.optionalObject('listen')),
+    hostEtc: fields.optionalString('hostEtc') ?? DEFAULT_CONFIG.hostEtc,
     ...(install === undefined ? {} : { install: parseInstall(install) }),
   }
 }
@@ -70,6 +73,7 @@ export const DEFAULT_CONFIG: AgentConfig = {
   ipamdSocketPath: DEFAULT_SOCKET_PATH,
   ipamdStateDir: DEFAULT_STATE_DIR,
   listen: DEFAULT_LISTEN,
+  hostEtc: '/etc',
 }
 
 function parseIpamd(fields: Fields | undefined): Pick<AgentConfig, 'ipamdSocketPath' | 'ipamdStateDir'> {

@@ -67,7 +67,7 @@ export class LevelLoop {
     if (this.#isPoked || signal.aborted) return
     const retryMs = Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(this.#failures - 1, 10))
     // Spread, so that the nodes of a cluster do not look at the same time.
-    const waitMs = this.#failures > 0 ? retryMs : everyMs * (0.75 + this.#random() / 2)
+    const waitMs = this.#failures > 0 ? retryMs * (1 + this.#random()) : everyMs * (0.75 + this.#random() / 2)
     const awake = new AbortController()
     this.#wake = () => awake.abort()
     await pause(waitMs, AbortSignal.any([signal, awake.signal]))

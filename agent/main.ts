@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { isErrnoException } from '../lib/os/durable-file.ts'
+import { openLinuxKernel } from '../lib/kernel/linux-kernel.ts'
 import { openLinuxNodeKernel } from '../lib/kernel/linux-node-kernel.ts'
 import { watchNode } from '../lib/kernel/node-changes.ts'
 import { inClusterAccess, kubeconfigAccess, parseServer, type ServerAccess } from '../lib/kube/server-access.ts'
@@ -8,6 +9,7 @@ import { loadAddon } from '../native/addon.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import { startAgent, type Agent } from './agent.ts'
 import { DEFAULT_CONFIG_PATH, parseCommandLine, USAGE, type Options } from './command-line.ts'
+import { readHostFacts } from './host/read-host-facts.ts'
 import { installBinaries } from './install/install-binaries.ts'
 import { installConflist } from './install/install-conflist.ts'
 import { uninstall } from './install/uninstall.ts'
@@ -69,7 +71,9 @@ async function run(options: Options, { addonPath, log }: Outside): Promise<void>
     {
       access: accessOf(config.kube),
       kernel: openLinuxNodeKernel(addon),
+      openKernel: () => openLinuxKernel(addon, { exchange: 'async' }),
       watchNode: watching => watchNode(addon, watching),
+      readHostFacts: () => readHostFacts(config.hostEtc),
       installConflist: paths => installConflist(paths, String(process.pid)),
       log,
       nowUnixMs: Date.now,

@@ -2,6 +2,7 @@ import { formatPrefix } from '../lib/net/prefix.ts'
 import { EXPOSITION_MEDIA_TYPE, renderMetrics, type Metric } from '../lib/metrics/exposition.ts'
 import { gauge } from '../lib/metrics/instruments.ts'
 import type { Page } from './http-server.ts'
+import type { RoutingReport } from './routing.ts'
 import type { AgentState } from './state.ts'
 
 const TEXT = 'text/plain; charset=utf-8'
@@ -33,12 +34,13 @@ function readiness(state: AgentState): Page {
   return { status: 503, mediaType: TEXT, body: `${missing.join('\n')}\n` }
 }
 
-function statusOf({ routing, handOver, contact, contactAtUnixMs, missing }: AgentState): object {
+function statusOf({ routing, handOver, contact, contactAtUnixMs, missing, hostProblems }: AgentState): object {
   return {
     ready: missing.length === 0,
     missing,
+    hostProblems: hostProblems ?? null,
     api: { contactAt: contactAtUnixMs === 0 ? null : new Date(contactAtUnixMs).toISOString(), ...contactOf(contact) },
-    routing: routing === undefined ? null : { ...routing, podCidrs: routing.podCidrs.map(formatPrefix) },
+    routing: routing === undefined ? null : routingOf(routing),
     ipamd:
       handOver === undefined
         ? null
@@ -48,6 +50,10 @@ function statusOf({ routing, handOver, contact, contactAtUnixMs, missing }: Agen
             failure: handOver.failure ?? null,
           },
   }
+}
+
+function routingOf({ exempt, podCidrs, ...rest }: RoutingReport): object {
+  return { podCidrs: podCidrs.map(formatPrefix), ...rest, exempt: exempt.length }
 }
 
 function contactOf(contact: AgentState['contact']): object {

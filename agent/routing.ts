@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { formatPrefix, type Prefix } from '../lib/net/prefix.ts'
 import type { Snapshot } from '../lib/kube/mirror.ts'
 import type { Log } from '../lib/log/json-log.ts'
@@ -21,6 +22,8 @@ const MAX_LOGGED_CHANGES = 20
 
 /** What is known after a look. */
 export interface RoutingReport {
+  /** Where packets of pods keep their source. The same list as before while nothing in it changed. */
+  readonly exempt: readonly Prefix[]
   /** This node's pod CIDRs that may be used. */
   readonly podCidrs: readonly Prefix[]
   /** Nodes in the cluster, this one included. */
@@ -54,6 +57,7 @@ export class Routing {
   readonly #options: RoutingOptions
   #told = ''
   #overlayIndex: number | undefined
+  #exempt: readonly Prefix[] = []
 
   constructor(options: RoutingOptions) {
     this.#options = options
@@ -98,8 +102,10 @@ export class Routing {
   #report(look: Look): void {
     const { desired, startedAtMs, ...rest } = look
     const overlayRoutes = desired.routes.filter(({ link }) => link === desired.overlay?.link).length
+    if (!isDeepStrictEqual(this.#exempt, desired.exempt)) this.#exempt = desired.exempt
     const report: RoutingReport = {
       ...rest,
+      exempt: this.#exempt,
       podCidrs: desired.podCidrs,
       routes: { direct: desired.routes.length - overlayRoutes, overlay: overlayRoutes },
       overlayMtuBytes: desired.overlay?.mtuBytes,

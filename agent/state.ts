@@ -1,5 +1,8 @@
 import { equalPrefixes, formatPrefix } from '../lib/net/prefix.ts'
 import type { Contact } from '../lib/kube/mirror.ts'
+import type { NodeFindings } from './conditions.ts'
+import type { HostProblem } from './host/host-problems.ts'
+import type { IpamdReport } from './ipamd-report.ts'
 import type { HandOverReport } from './hand-over.ts'
 import type { RoutingReport } from './routing.ts'
 
@@ -7,6 +10,10 @@ import type { RoutingReport } from './routing.ts'
 export class AgentState {
   routing: RoutingReport | undefined
   handOver: HandOverReport | undefined
+  /** Undefined while ipamd does not answer. */
+  ipamd: IpamdReport | undefined
+  /** Undefined until the node was looked at. */
+  hostProblems: readonly HostProblem[] | undefined
   /** The last thing that was heard of the API server. */
   contact: Contact | undefined
   /** When the API server last answered; 0 when it never did. */
@@ -18,6 +25,16 @@ export class AgentState {
     if (contact.kind !== 'failed') this.contactAtUnixMs = nowUnixMs
   }
 
+  /** True until ipamd was told the pod CIDRs for the first time, or could not be told. */
+  get isAskingIpamd(): boolean {
+    return (this.routing?.podCidrs.length ?? 0) > 0 && this.handOver === undefined
+  }
+
+  /** What the node's conditions follow from. */
+  get findings(): Omit<NodeFindings, 'nowUnixMs'> {
+    return { missing: this.missing, ipamd: this.ipamd, hostProblems: this.hostProblems }
+  }
+
   /** What this node lacks to run pods that others reach, each as a sentence; empty when it is ready. */
   get missing(): readonly string[] {
     const { routing, handOver } = this
@@ -26,7 +43,9 @@ export class AgentState {
       const own = routing.problems.map(({ reason }) => reason)
       return [own[0] ?? 'this node has no pod CIDR']
     }
-    const missing = routing.failures.length === 0 ? [] : [`the kernel refused: ${routing.failures[0]}`]
+    // One route that is refused leaves one node out, and is told as such; when none is taken, something is wrong here.
+    const isRefusedAll = routing.failures.length > 0 && routing.failures.length === routing.changes
+    const missing = isRefusedAll ? [`the kernel refused: ${routing.failures[0]}`] : []
     if (handOver === undefined) return [...missing, 'ipamd was not told the pod CIDRs yet']
     if (handOver.failure !== undefined) return [...missing, `ipamd did not take the pod CIDRs: ${handOver.failure}`]
     const isTaken = routing.podCidrs.every(prefix => handOver.podCidrs.some(taken => equalPrefixes(taken, prefix)))

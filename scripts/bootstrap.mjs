@@ -29,6 +29,7 @@ const STEPS = {
   cri: { packages: TEST, scripts: ['scripts/cri.ts'], tap: true },
   conformance: { packages: [...RUN, ...NAMESPACES], scripts: ['conformance/main.ts'] },
   bench: { packages: TEST, scripts: ['scripts/build.ts', 'bench/attach.ts'] },
+  'bench:agent': { packages: TEST, scripts: ['scripts/build.ts', 'bench/agent.ts'] },
   'bench:ipam': { packages: TEST, scripts: ['scripts/build.ts', 'bench/ipam.ts'] },
   quickstart: { packages: [...BUILD, ...NAMESPACES], scripts: ['scripts/build.ts', 'scripts/quickstart.ts'] },
 }

@@ -6,6 +6,7 @@ import { containsAddress, formatPrefix, hostPrefix, overlaps, type Prefix } from
 import { OVERLAY_IF_NAME, HOST_IF_NAME_PREFIX, LINK_GROUP } from '../../lib/plan/marks.ts'
 import type { Forwarding, NodeLink, ObservedNode } from '../../lib/plan/node-kernel.ts'
 import type { NodeRoute } from '../../lib/plan/node-operation.ts'
+import { outermost } from './outermost.ts'
 import { refusedClaims } from './claims.ts'
 import { internalIpOf, overlayGatewayOf, overlayMacOf, type ClusterNode } from './cluster.ts'
 
@@ -53,6 +54,8 @@ export interface RoutingProblem {
 }
 
 export interface DesiredNode {
+  /** Where packets of pods keep their source: the nodes and their pods. No two overlap. */
+  readonly exempt: readonly Prefix[]
   /** This node's own pod CIDRs that nothing speaks against; empty until the cluster gave it some. */
   readonly podCidrs: readonly Prefix[]
   readonly overlay?: DesiredOverlay
@@ -84,6 +87,8 @@ export function desiredNode(world: World): DesiredNode {
   if (self.fault !== undefined) problems.push({ nodeName, reason: self.fault })
   if (self.podCidrs.length === 0) problems.push({ nodeName, reason: 'the cluster has given this node no pod CIDR' })
 
+  const accepted = nodes.flatMap(node => node.podCidrs.filter(prefix => !refused.has(claimKey(node.name, prefix))))
+  const exempt = outermost([...accepted, ...nodes.flatMap(node => node.internalIps.map(hostPrefix))])
   const uplinks = uplinkAddresses(world.observed)
   const underlay = underlayOf(self, world)
   const parts = nodes
@@ -96,9 +101,10 @@ export function desiredNode(world: World): DesiredNode {
   const overlayPeers = parts.flatMap(({ overlay }) => (overlay === undefined ? [] : [overlay]))
   const routes = parts.flatMap(part => part.routes)
   if (underlay.kind !== 'usable' || !wantsOverlay(world.settings.mode, overlayPeers))
-    return { podCidrs, routes, problems }
+    return { exempt, podCidrs, routes, problems }
   const { local, mtuBytes } = underlay
   return {
+    exempt,
     podCidrs,
     routes,
     problems,
@@ -107,7 +113,7 @@ export function desiredNode(world: World): DesiredNode {
 }
 
 function nothing(nodeName: string, reason: string): DesiredNode {
-  return { podCidrs: [], routes: [], problems: [{ nodeName, reason }] }
+  return { exempt: [], podCidrs: [], routes: [], problems: [{ nodeName, reason }] }
 }
 
 function claimKey(nodeName: string, prefix: Prefix): string {

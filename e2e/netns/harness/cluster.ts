@@ -56,6 +56,13 @@ export class Cluster implements AsyncDisposable {
 
   /** Makes a node's namespace and its Node object, and starts ipamd and the agent there. */
   async add(plan: NodePlan): Promise<ClusterNode> {
+    const node = await this.prepare(plan)
+    await node.startAgent(this.agentConfig(plan))
+    return node
+  }
+
+  /** As add(), without the agent. */
+  async prepare(plan: NodePlan): Promise<ClusterNode> {
     await this.#ensureBridge(plan.network)
     const netns = await Netns.create(plan.name, { isLoopbackUp: true })
     const node = new ClusterNode(plan, netns, join(this.folder, plan.name))
@@ -63,7 +70,6 @@ export class Cluster implements AsyncDisposable {
     await plug(netns, plan)
     this.register(plan)
     await node.startIpamd()
-    await node.startAgent(this.agentConfig(plan))
     return node
   }
 
@@ -176,8 +182,8 @@ export class ClusterNode implements AsyncDisposable {
     return { status: Number(outcome.stdout.slice(end + 1)) || 0, body: outcome.stdout.slice(0, end) }
   }
 
-  /** Attaches a pod with the real plugin. */
-  async attach(): Promise<ClusterPod> {
+  /** Attaches a pod with the real plugin. @param more further keys of its configuration. */
+  async attach(more: JsonObject = {}): Promise<ClusterPod> {
     const netns = await Netns.create('pod')
     this.#pods.push(netns)
     const { containerId, ifName } = newAttachment(netns)
@@ -197,6 +203,7 @@ export class ClusterNode implements AsyncDisposable {
         name: 'pods',
         type: 'tulle',
         ipam: { type: 'tulle-ipam', socket: this.socketPath },
+        ...more,
       }),
     })
     if (outcome.exitCode !== 0) throw new Error(`ADD on ${this.plan.name}: ${outcome.stdout} ${outcome.stderr}`)
