@@ -97,8 +97,8 @@ function peer(index: number): KubeObject {
 
 /** setpriv and nsenter execute what they start: the pid is that of the agent itself. */
 function agentPid(pid: number): number {
-  const name = readFileSync(`/proc/${pid}/comm`, 'utf8').trim()
-  if (!name.startsWith('tulle')) throw new Error(`process ${pid} is ${name}: want the agent`)
+  const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
+  if (!/^\S*tulle-agent /.test(command)) throw new Error(`process ${pid} is ${command}: want the agent`)
   return pid
 }
 
