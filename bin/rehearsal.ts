@@ -160,6 +160,7 @@ function agreeableAddon(): NativeAddon {
     tryLock: () => true,
     peerCredentials: () => ({ pid: 0, uid: 0, gid: 0 }),
     waitReadable: () => true,
+    watchDeletedLinks: () => () => {},
   }
 }
 

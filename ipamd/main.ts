@@ -37,7 +37,11 @@ export async function main({ addonPath }: { readonly addonPath: string }): Promi
   }
 }
 
+/** Threads that wait for the kernel: removing a link holds one for 16 ms. To be said before the first has started. */
+const KERNEL_THREADS = '8'
+
 async function serve(configPath: string, addonPath: string): Promise<void> {
+  process.env['UV_THREADPOOL_SIZE'] ??= KERNEL_THREADS
   const log = jsonLog(text => process.stderr.write(text))
   // When the reader of the log goes away there is nowhere to say so, and leases matter more than lines about them.
   process.stderr.on('error', () => {})

@@ -118,6 +118,13 @@ export interface NativeAddon {
 
   /** Blocks until `fd` has something to read, its other end is closed, or it failed. False when the time ran out. */
   waitReadable(fd: number, timeoutMs: number): boolean
+
+  /**
+   * Calls `onDeleted` with the index of each link that has left the namespace of this process, on the event loop, until the
+   * returned function is called. It does not keep the event loop alive. Links that go faster than they are heard of are not
+   * told: who waits for one needs another way to know.
+   */
+  watchDeletedLinks(onDeleted: (index: number) => void): () => void
 }
 
 /**
@@ -151,6 +158,7 @@ const FUNCTIONS: readonly (keyof NativeAddon)[] = [
   'tryLock',
   'peerCredentials',
   'waitReadable',
+  'watchDeletedLinks',
 ]
 
 function isWhole(exports: Partial<NativeAddon>): exports is NativeAddon {

@@ -1,9 +1,13 @@
 import './harness/isolated.ts'
+import { readdirSync } from 'node:fs'
 import { resolve } from 'node:path'
 import t from 'tap'
 import { bridgeContract } from '../../lib/kernel/bridge-contract.ts'
 import { kernelContract, type ContractSubject, type SomebodyElse } from '../../lib/kernel/kernel-contract.ts'
-import { openLinuxKernel } from '../../lib/kernel/linux-kernel.ts'
+import { KernelHost } from '../../lib/kernel/kernel-host.ts'
+import { openLinuxKernel, openLinuxKernelIn } from '../../lib/kernel/linux-kernel.ts'
+import { parseIfName } from '../../lib/net/if-name.ts'
+import { parseMac } from '../../lib/net/mac.ts'
 import { NODE_RULESET } from '../../lib/plan/ruleset.ts'
 import { Deadline } from '../../lib/time/deadline.ts'
 import { loadAddon } from '../../native/addon.ts'
@@ -37,6 +41,27 @@ for (const exchange of ['sync', 'async'] as const) {
   bridgeContract(`linux (${exchange})`, openLinux)
 }
 
+const openHosted = async (): Promise<ContractSubject> => {
+  const pod = await Netns.create('pod')
+  const host = new KernelHost(addon)
+  const kernel = openLinuxKernelIn(addon, { pod: addon.openNetns(pod.path), host })
+  const withoutPod = openLinuxKernelIn(addon, { pod: undefined, host })
+  return {
+    kernel,
+    withoutPod,
+    somebodyElse,
+    async dispose() {
+      kernel[Symbol.dispose]()
+      withoutPod[Symbol.dispose]()
+      host[Symbol.dispose]()
+      await pod.delete()
+      await cleanNode()
+    },
+  }
+}
+kernelContract('linux (of many in a daemon)', openHosted)
+bridgeContract('linux (of many in a daemon)', openHosted)
+
 const somebodyElse: SomebodyElse = {
   async addVethPair(name, peer) {
     await node.run(['ip', 'link', 'add', name, 'type', 'veth', 'peer', 'name', peer])
@@ -68,6 +93,10 @@ async function linksOf(kind: 'veth' | 'bridge'): Promise<readonly string[]> {
   return [...lines.matchAll(/^[^\s@]+/gm)].map(match => match[0])
 }
 
+function descriptors(): number {
+  return readdirSync('/proc/self/fd').length
+}
+
 async function nodeSettings(): Promise<string> {
   return await node.run([
     'sysctl',
@@ -76,6 +105,43 @@ async function nodeSettings(): Promise<string> {
     'net.ipv6.conf.default.disable_ipv6',
   ])
 }
+
+t.test('removing many links at once removes each of them, and no other', { timeout: 60_000 }, async t => {
+  t.teardown(cleanNode)
+  await using pod = await Netns.create('pod')
+  using host = new KernelHost(addon)
+  const by = Deadline.in(50_000)
+  await somebodyElse.addVethPair('foreign0', 'foreign1')
+  const names = Array.from({ length: 100 }, (_, index) => parseIfName(`tulmany${index}`))
+  using kernel = openLinuxKernelIn(addon, { pod: addon.openNetns(pod.path), host })
+  const mac = parseMac('02:00:00:00:00:01')
+  for (const [index, hostIfName] of names.entries()) {
+    const podIfName = parseIfName(`eth${index}`)
+    const mtu = { hostMtuBytes: 1500, podMtuBytes: 1500 }
+    await kernel.apply({ do: 'add-veth', hostIfName, hostMac: mac, podIfName, podMac: mac, ...mtu }, by)
+  }
+  const before = descriptors()
+  await Promise.all(
+    names.slice(0, 90).map(async link => {
+      using own = openLinuxKernelIn(addon, { pod: undefined, host })
+      await own.apply({ do: 'delete-link', at: 'host', link }, by)
+      t.equal(await own.observeLink('host', link, by), undefined, `${link} is gone when it is said to be`)
+    }),
+  )
+  const left = (await kernel.observeOwnLinks(by)).map(({ name }) => name)
+  t.same(left.toSorted(), names.slice(90).toSorted())
+  t.ok(await kernel.observeLink('host', parseIfName('foreign0'), by), 'somebody else’s is there')
+  t.ok(descriptors() <= before + 8, 'idle sockets are bounded')
+})
+
+t.test('a link that is gone already is ENODEV to who removes it, and ends nobody else’s wait', async t => {
+  t.teardown(cleanNode)
+  using host = new KernelHost(addon)
+  const by = Deadline.in(10_000)
+  const none = [1, 2, 3, 4, 5, 6].map(number => host.removeLink(0x7000_0000 + number, by))
+  for (const outcome of await Promise.allSettled(none))
+    t.match(outcome, { status: 'rejected', reason: { code: 'ENODEV' } })
+})
 
 t.test('replaceRuleset() touches no other table, and takes back what somebody added to ours (invariant 4)', async t => {
   using kernel = openLinuxKernel(addon, { exchange: 'sync' })

@@ -351,3 +351,42 @@ t.test('transaction() ends at once when the kernel refuses a whole batch', async
     outcomeUnknown: false,
   })
 })
+
+t.test('watchDeletedLinks() hears of each link that goes, until it is told to stop', async t => {
+  const gone: number[] = []
+  const stop = addon.watchDeletedLinks(index => void gone.push(index))
+  const node = Netns.own()
+  const indexOf = async (name: string) => Number.parseInt(await node.run(['ip', '-o', 'link', 'show', name]), 10)
+  await node.run(['ip', 'link', 'add', 'heard0', 'type', 'veth', 'peer', 'name', 'heard1'])
+  const ends = [await indexOf('heard0'), await indexOf('heard1')]
+  await node.run(['ip', 'link', 'set', 'heard0', 'up'])
+  t.same(gone, [], 'a change is none')
+  await node.run(['ip', 'link', 'delete', 'heard0'])
+  await until('both ends were heard of', () => gone.length >= 2)
+  t.same(
+    gone.toSorted((a, b) => a - b),
+    ends.toSorted((a, b) => a - b),
+  )
+  stop()
+  stop()
+  await node.run(['ip', 'link', 'add', 'heard0', 'type', 'veth', 'peer', 'name', 'heard1'])
+  await node.run(['ip', 'link', 'delete', 'heard0'])
+  await new Promise(resolve => setImmediate(resolve))
+  t.equal(gone.length, 2)
+  t.throws(() => Reflect.apply(addon.watchDeletedLinks, undefined, [7]), TypeError)
+})
+
+t.test('watchDeletedLinks() hears nothing when a port leaves a bridge', async t => {
+  const gone: number[] = []
+  const stop = addon.watchDeletedLinks(index => void gone.push(index))
+  t.teardown(stop)
+  const node = Netns.own()
+  await node.run(['ip', 'link', 'add', 'heardbr', 'type', 'bridge'])
+  await node.run(['ip', 'link', 'add', 'heard0', 'master', 'heardbr', 'type', 'veth', 'peer', 'name', 'heard1'])
+  await node.run(['ip', 'link', 'set', 'heard0', 'nomaster'])
+  await node.run(['ip', 'link', 'delete', 'heard0'])
+  await until('both ends were heard of', () => gone.length >= 2)
+  await node.run(['ip', 'link', 'delete', 'heardbr'])
+  await until('the bridge was heard of', () => gone.length >= 3)
+  t.equal(gone.length, 3)
+})

@@ -20,7 +20,14 @@ const SEED = seedFrom('TULLE_SERVED_SEED')
 const ONE_ADDRESS = {
   prefixes: ['10.244.0.0/30', 'fd00:10:244::/126'],
   ipamd: {
-    pools: [{ name: 'default', prefixes: ['10.244.0.0/30', 'fd00:10:244::/126'], cooldownSeconds: 0 }],
+    pools: [
+      {
+        name: 'default',
+        prefixes: ['10.244.0.0/30', 'fd00:10:244::/126'],
+        exclude: ['fd00:10:244::3/128'],
+        cooldownSeconds: 0,
+      },
+    ],
   },
 } as const
 

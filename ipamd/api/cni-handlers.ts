@@ -4,7 +4,7 @@ import { servedReplyToWire } from '../../lib/ipam/served.ts'
 import type { Input, Subjects } from './handler.ts'
 import { jsonReply, type Reply } from './reply.ts'
 
-/** One run of the CNI plugin, forwarded by its launcher: see docs/adr/0007. */
+/** One run of the CNI plugin, forwarded by its launcher: see docs/adr/0008. */
 export async function serveCni({ cni }: Subjects, { body, rawHeaders }: Input): Promise<Reply> {
   if (cni === undefined)
     throw new IpamProblem('declined', 'this daemon does not touch the kernel', { members: { reason: 'blind' } })

@@ -8,7 +8,7 @@ export interface FileIdentity {
   readonly inode: bigint
 }
 
-/** What a launcher says of a call, beside the configuration. docs/adr/0007 has the protocol. */
+/** What a launcher says of a call, beside the configuration. docs/adr/0008 has the protocol. */
 export interface CniRequest {
   readonly env: Environment
   /** When the launcher stops waiting, on the monotonic clock, in milliseconds. */

@@ -22,6 +22,7 @@ function serverOf(t: Test, ipam: Partial<Ipam> = {}) {
   const declined: string[] = []
   const addon: Partial<NativeAddon> = {
     openOwnNetns: () => ({ fd: openSync('/dev/null', 'r'), device: 4n, inode: 7n }),
+    watchDeletedLinks: () => () => {},
     openNetns: () => ({ fd: openSync('/dev/null', 'r'), device: 4n, inode: 8n }),
   }
   const server = new CniServer({

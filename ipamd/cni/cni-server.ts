@@ -5,6 +5,7 @@ import { handle } from '../../lib/attach/handle.ts'
 import { failed, type Outcome } from '../../lib/attach/plugin-run.ts'
 import { CniError, ErrorCode } from '../../lib/cni/errors.ts'
 import { IpamProblem } from '../../lib/ipam/errors.ts'
+import { KernelHost } from '../../lib/kernel/kernel-host.ts'
 import { decodeStdin } from '../../lib/os/stdin.ts'
 import { Deadline } from '../../lib/time/deadline.ts'
 import type { NativeAddon } from '../../native/addon.ts'
@@ -53,6 +54,7 @@ const COMMANDS: ReadonlySet<string> = new Set(['ADD', 'DEL', 'CHECK', 'GC', 'STA
 export class CniServer {
   readonly #edges: CniServerEdges
   readonly #host: ServedHost
+  readonly #kernels: KernelHost
   readonly #ownNetns: FileIdentity
   readonly #adding = new Gate(MAX_AT_WORK.adding)
   readonly #deleting = new Gate(MAX_AT_WORK.deleting)
@@ -61,7 +63,8 @@ export class CniServer {
 
   constructor(edges: CniServerEdges) {
     this.#edges = edges
-    this.#host = { ...edges, turns: new AttachmentTurns() }
+    this.#kernels = new KernelHost(edges.addon)
+    this.#host = { ...edges, kernels: this.#kernels, turns: new AttachmentTurns() }
     const { fd, device, inode } = edges.addon.openOwnNetns()
     closeSync(fd)
     this.#ownNetns = { device, inode }
@@ -106,6 +109,7 @@ export class CniServer {
   async close(): Promise<void> {
     this.drain()
     await Promise.allSettled(this.#calls)
+    this.#kernels[Symbol.dispose]()
   }
 
   /** Only a call from this very node, with these very locks, is this daemon's to do. */

@@ -1,5 +1,6 @@
 import { closeSync } from 'node:fs'
 import { Declined, type Edges, type Ipam } from '../../lib/attach/edges.ts'
+import type { KernelHost } from '../../lib/kernel/kernel-host.ts'
 import { openLinuxKernelIn } from '../../lib/kernel/linux-kernel.ts'
 import { isNativeError } from '../../lib/kernel/native-error.ts'
 import { takeAttachmentLock } from '../../lib/os/attachment-lock.ts'
@@ -12,6 +13,7 @@ import { isSameFile, type FileIdentity } from './cni-request.ts'
 /** What all calls share. */
 export interface ServedHost {
   readonly addon: NativeAddon
+  readonly kernels: KernelHost
   readonly ipam: Ipam
   /** The socket of this daemon, as its configuration names it. */
   readonly socketPath: string
@@ -39,7 +41,7 @@ export function servedEdges(host: ServedHost, call: ServedCall): Edges {
     },
     openKernel(podNetnsPath) {
       const pod = podNetnsPath === undefined ? undefined : openSame(addon, podNetnsPath, call.podNetns)
-      return openLinuxKernelIn(addon, { pod, exchange: 'async' })
+      return openLinuxKernelIn(addon, { pod, host: host.kernels })
     },
     ipam: () => host.ipam,
     delegate: ({ type }) => Promise.reject(new Error(`the daemon does not run ${type}: its calls are declined`)),

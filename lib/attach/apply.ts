@@ -1,4 +1,4 @@
-import { isErrno, KernelError, type Kernel } from '../plan/kernel.ts'
+import { isErrno, PlanError, type Kernel } from '../plan/kernel.ts'
 import type { Operation, Plan } from '../plan/operation.ts'
 import { undoOf } from '../plan/undo.ts'
 import { messageOf } from './message.ts'
@@ -30,16 +30,12 @@ export class ApplyError extends Error {
  * @throws {ApplyError}
  */
 export async function applyOrUndo(kernel: Kernel, plan: Plan, by: Deadline): Promise<void> {
-  for (const [index, operation] of plan.entries()) {
-    try {
-      by.throwIfPast('wiring the pod')
-      await kernel.apply(operation, by)
-    } catch (cause) {
-      // An operation whose answer was not seen may have happened; one that was refused made nothing, and what exists then
-      // is not ours.
-      const mayExist = cause instanceof KernelError && cause.outcomeUnknown ? index + 1 : index
-      throw new ApplyError(operation, cause, await undo(kernel, plan.slice(0, mayExist), by.extended(UNDO_GRACE_MS)))
-    }
+  try {
+    await kernel.applyAll(plan, by)
+  } catch (failure) {
+    if (!(failure instanceof PlanError)) throw failure
+    const { operation, cause, mayExist } = failure
+    throw new ApplyError(operation, cause, await undo(kernel, mayExist, by.extended(UNDO_GRACE_MS)))
   }
 }
 

@@ -2,7 +2,7 @@ import { CniError, ErrorCode } from '../cni/errors.ts'
 import { equalAttachments, type AttachmentKey } from '../ipam/attachment.ts'
 import type { IfName } from '../net/if-name.ts'
 import type { Kernel } from '../plan/kernel.ts'
-import { LINK_GROUP } from '../plan/marks.ts'
+import { isOurGroup } from '../plan/marks.ts'
 import type { ObservedLink } from '../plan/observed.ts'
 import { parseOwner } from '../plan/owner.ts'
 import { planDetach } from '../plan/plan-attach.ts'
@@ -25,7 +25,7 @@ export function ownershipOf(link: ObservedLink, attachment: AttachmentKey): Owne
   const owner = link.alias === undefined ? undefined : parseOwner(link.alias)
   if (owner !== undefined && !equalAttachments(owner.attachment, attachment)) return 'foreign'
   if (owner !== undefined) return owner.isComplete ? 'ours' : 'ours-unfinished'
-  if (link.group !== LINK_GROUP) return 'foreign'
+  if (!isOurGroup(link.group)) return 'foreign'
   return link.alias === undefined ? 'ours-unfinished' : 'ours'
 }
 

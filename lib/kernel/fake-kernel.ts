@@ -2,11 +2,20 @@ import { equalAttachments, type AttachmentKey } from '../ipam/attachment.ts'
 import type { Address } from '../net/address.ts'
 import type { IfName } from '../net/if-name.ts'
 import { formatPrefix, type Prefix } from '../net/prefix.ts'
-import { KernelError, type Kernel } from '../plan/kernel.ts'
-import { LINK_GROUP, ROUTE_PROTOCOL } from '../plan/marks.ts'
+import { KernelError, PlanError, type Kernel } from '../plan/kernel.ts'
+import { isOurGroup, LINK_GROUP, ROUTE_PROTOCOL } from '../plan/marks.ts'
 import type { ObservedInterface, ObservedLink, OwnRoute } from '../plan/observed.ts'
 import { renderSetContent, type ObservedElement, type SetDefinition } from '../plan/nft-set.ts'
-import type { AddBridge, AddRoute, AddVeth, DeleteRoute, Operation, Place, SetBridgePort } from '../plan/operation.ts'
+import type {
+  AddBridge,
+  AddRoute,
+  AddVeth,
+  DeleteRoute,
+  Operation,
+  Place,
+  Plan,
+  SetBridgePort,
+} from '../plan/operation.ts'
 import { ruleComment, type Ruleset } from '../plan/ruleset.ts'
 import type { Deadline } from '../time/deadline.ts'
 import { observed, type FakeLink, type FakeNetns, type FakeRoute } from './fake-netns.ts'
@@ -15,7 +24,7 @@ const RTPROT_BOOT = 3
 const RTPROT_RA = 9
 
 /** One use of a FakeKernel: an operation, or the name of the method that reads or writes something else. */
-export type KernelStep = Operation | Exclude<keyof Kernel, 'apply' | 'hasPod' | 'podIsHost' | symbol>
+export type KernelStep = Operation | Exclude<keyof Kernel, 'apply' | 'applyAll' | 'hasPod' | 'podIsHost' | symbol>
 
 /** What goes wrong at a step. */
 export interface KernelFault {
@@ -59,6 +68,19 @@ export class FakeKernel implements Kernel {
     })
   }
 
+  async applyAll(plan: Plan, by: Deadline): Promise<void> {
+    for (const [index, operation] of plan.entries()) {
+      try {
+        by.throwIfPast('wiring the pod')
+        await this.apply(operation, by)
+      } catch (cause) {
+        // One whose answer was not seen may have happened; one that was refused made nothing, and what exists is not ours.
+        const mayExist = cause instanceof KernelError && cause.outcomeUnknown ? index + 1 : index
+        throw new PlanError(operation, cause, plan.slice(0, mayExist))
+      }
+    }
+  }
+
   async observeInterface(at: Place, name: IfName, by: Deadline): Promise<ObservedInterface | undefined> {
     return this.#step('observeInterface', by, () => {
       const netns = this.#at(at)
@@ -84,7 +106,7 @@ export class FakeKernel implements Kernel {
 
   async observeOwnLinks(by: Deadline): Promise<readonly ObservedLink[]> {
     return this.#step('observeOwnLinks', by, () =>
-      this.#host.links.filter(({ group }) => group === LINK_GROUP).map(observed),
+      this.#host.links.filter(({ group }) => isOurGroup(group)).map(observed),
     )
   }
 

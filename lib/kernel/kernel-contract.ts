@@ -3,7 +3,7 @@ import { formatAddress, parseAddress } from '../net/address.ts'
 import { parseIfName, type IfName } from '../net/if-name.ts'
 import { parseMac } from '../net/mac.ts'
 import { formatPrefix, parseAddressWithLength, parsePrefix } from '../net/prefix.ts'
-import { KernelError, type Kernel } from '../plan/kernel.ts'
+import { isErrno, KernelError, PlanError, type Kernel } from '../plan/kernel.ts'
 import { LINK_GROUP } from '../plan/marks.ts'
 import type { AddElements, AddVeth, Operation, Place } from '../plan/operation.ts'
 import { elementsOf, rulesetsOf, type Exposure } from '../plan/exposure.ts'
@@ -414,6 +414,49 @@ export function kernelContract(name: string, open: () => Promise<ContractSubject
       own.map(link => [link.name, link.alias]),
       [[TUL, 'mine']],
     )
+  })
+
+  test('applyAll() applies a plan in its order', async (t, { kernel }) => {
+    const plan = [...QUIET_PAIR, setNeighbour('10.0.0.1'), route('add', '10.0.0.7/32', ON_HOST), alias(TUL, 'whole')]
+    await kernel.applyAll(plan, soon())
+    const host = await kernel.observeInterface('host', TUL, soon())
+    t.equal(host?.link.alias, 'whole')
+    t.same(
+      host?.routes.map(({ to }) => formatPrefix(to)).filter(to => to === '10.0.0.7/32'),
+      ['10.0.0.7/32'],
+    )
+    t.equal((await kernel.observeInterface('pod', ETH0, soon()))?.neighbours.length, 1)
+    await kernel.applyAll([], soon())
+  })
+
+  test('applyAll() says what failed, and what there is to undo', async (t, { kernel }) => {
+    const again = address('add', '10.0.0.7/32')
+    const later = setNeighbour('10.0.0.1')
+    const plan = [...QUIET_PAIR, address('add', '10.0.0.7/32'), again, later, deleteLink('host', TUL)]
+    const failure: unknown = await kernel.applyAll(plan, soon()).catch((thrown: unknown) => thrown)
+    if (!(failure instanceof PlanError)) throw failure
+    t.equal(failure.operation, again)
+    t.equal(isErrno(failure.cause, 'EEXIST'), true, failure.message)
+    const certain = plan.slice(0, plan.indexOf(again))
+    t.same(
+      certain.filter(operation => !failure.mayExist.includes(operation)),
+      [],
+      'all before it was done',
+    )
+    const isThere = (await kernel.observeInterface('pod', ETH0, soon()))?.neighbours.length === 1
+    t.equal(failure.mayExist.includes(later), isThere, 'what was sent with it is there, and is to be undone')
+    t.equal(failure.mayExist.includes(again), false, 'what was refused is not ours')
+    t.equal((await kernel.observeLink('host', TUL, soon()))?.name, TUL, 'nothing after it was begun')
+  })
+
+  test('applyAll() names the setting that was refused', async (t, { kernel }) => {
+    const wrong = sysctl('pod', 'net/ipv4/no_such_setting', '1')
+    const plan = [sysctl('pod', 'net/ipv4/ip_forward', '1'), wrong, sysctl('pod', 'net/ipv4/ip_forward', '0')]
+    const failure: unknown = await kernel.applyAll(plan, soon()).catch((thrown: unknown) => thrown)
+    if (!(failure instanceof PlanError)) throw failure
+    t.equal(failure.operation, wrong)
+    t.same(failure.mayExist, plan.slice(0, 1))
+    t.equal(kernel.readSysctl('pod', 'net/ipv4/ip_forward'), '1', 'the third was not written')
   })
 
   test('finds the routes of our protocol, and nobody else’s (invariant 4)', async (t, { kernel, somebodyElse }) => {

@@ -2,17 +2,29 @@ import { closeSync } from 'node:fs'
 import type { NativeAddon, NetnsHandle } from '../../native/addon.ts'
 import type { Address } from '../net/address.ts'
 import type { IfName } from '../net/if-name.ts'
-import { LINK_GROUP, NFT_TABLE, ROUTE_PROTOCOL } from '../plan/marks.ts'
+import { isOurGroup, NFT_TABLE, ROUTE_PROTOCOL } from '../plan/marks.ts'
 import type { ObservedInterface, ObservedLink, OwnRoute } from '../plan/observed.ts'
-import { placeOf, type ForgetFlows, type Operation, type Place } from '../plan/operation.ts'
+import {
+  placeOf,
+  type AddVeth,
+  type DeleteLink,
+  type ForgetFlows,
+  type Operation,
+  type Place,
+  type Plan,
+  type SetSysctl,
+} from '../plan/operation.ts'
 import { renderOperation } from '../plan/render.ts'
 import type { AttachmentKey } from '../ipam/attachment.ts'
 import type { Prefix } from '../net/prefix.ts'
 import { renderSetContent, type ObservedElement, type SetDefinition } from '../plan/nft-set.ts'
 import type { Ruleset } from '../plan/ruleset.ts'
 import type { Deadline } from '../time/deadline.ts'
-import { KernelError, isErrno, type Kernel } from '../plan/kernel.ts'
+import { KernelError, PlanError, isErrno, type Kernel } from '../plan/kernel.ts'
+import { batchesOf, type Batch } from './batches.ts'
+import type { KernelHost } from './kernel-host.ts'
 import { isNativeError } from './native-error.ts'
+import { NetlinkError } from './netlink-error.ts'
 import { NetlinkSocket, type NetlinkReply, type NetlinkRequest } from './netlink-socket.ts'
 import { forgetFlows } from './conntrack.ts'
 import { Nftables } from './nftables.ts'
@@ -51,23 +63,59 @@ export function openLinuxKernel(addon: NativeAddon, options: LinuxKernelOptions)
 }
 
 /** Opens the running kernel for an attachment whose namespace is open. The kernel closes it when it is disposed. */
-export function openLinuxKernelIn(
-  addon: NativeAddon,
-  { pod, exchange }: { readonly pod: NetnsHandle | undefined; readonly exchange: 'sync' | 'async' },
-): Kernel {
-  return new LinuxKernel(addon, pod, exchange)
+export function openLinuxKernelIn(addon: NativeAddon, { pod, host }: HostedKernelOptions): Kernel {
+  return new LinuxKernel(addon, pod, 'async', host)
+}
+
+/** A kernel of one of many attachments in a daemon. */
+export interface HostedKernelOptions {
+  readonly pod: NetnsHandle | undefined
+  readonly host: KernelHost
+}
+
+/** Sockets in the node's namespace, by what they are for, with their protocols. */
+const SHARED_SOCKETS: ReadonlyMap<string, number> = new Map([
+  ['host', NETLINK_ROUTE],
+  ['nftables', NETLINK_NETFILTER],
+])
+
+/** What is one or more messages to rtnetlink, and nothing else. */
+type PlainOperation = Exclude<Operation, { do: (typeof OTHERS)[number] }>
+
+const OTHERS = ['set-sysctl', 'add-veth', 'delete-link', 'add-elements', 'delete-elements', 'forget-flows'] as const
+
+function isPlain(operation: Operation): operation is PlainOperation {
+  return !OTHERS.some(other => other === operation.do)
+}
+
+interface Progress {
+  readonly done: Operation[]
+  readonly by: Deadline
+}
+
+interface FailedOperation {
+  readonly operation: Operation
+  readonly cause: unknown
+}
+
+interface Numbering {
+  readonly host: KernelHost
+  readonly socket: NetlinkSocket
+  readonly by: Deadline
 }
 
 class LinuxKernel implements Kernel {
   readonly #addon: NativeAddon
   readonly #pod: NetnsHandle | undefined
   readonly #exchange: 'sync' | 'async'
+  readonly #host: KernelHost | undefined
   readonly #sockets = new Map<string, NetlinkSocket>()
   readonly #indexes = new Map<string, number>()
   #disposed = false
 
-  constructor(addon: NativeAddon, pod: NetnsHandle | undefined, exchange: 'sync' | 'async') {
+  constructor(addon: NativeAddon, pod: NetnsHandle | undefined, exchange: 'sync' | 'async', host?: KernelHost) {
     this.#addon = addon
+    this.#host = host
     this.#pod = pod
     this.#exchange = exchange
   }
@@ -86,12 +134,14 @@ class LinuxKernel implements Kernel {
   async apply(operation: Operation, by: Deadline): Promise<void> {
     // Writing a sysctl asks no socket, which would refuse to begin.
     by.throwIfPast(renderOperation(operation))
-    if (operation.do === 'set-sysctl') return this.#writeSysctl(operation)
+    if (operation.do === 'set-sysctl') return this.#writeSysctls([operation])
     if (operation.do === 'forget-flows') return await this.#forgetFlows(operation, by)
     if (operation.do === 'add-elements' || operation.do === 'delete-elements')
       return await this.#nftables(table => table.changeElements(operation, by), operation)
     try {
-      await this.#route(placeOf(operation)).transaction(await this.#encode(operation, by), by)
+      if (operation.do === 'add-veth') await this.#addVeth(operation, by)
+      else if (operation.do === 'delete-link') await this.#deleteLink(operation, by)
+      else await this.#route(placeOf(operation)).transaction(await this.#encode(operation, by), by)
     } catch (cause) {
       // The link may have gone with its peer, and its name may soon be another link's.
       this.#indexes.clear()
@@ -101,15 +151,96 @@ class LinuxKernel implements Kernel {
     if (operation.do === 'delete-link') this.#indexes.clear()
   }
 
-  async #encode(operation: OnRoute, by: Deadline): Promise<readonly NetlinkRequest[]> {
-    if (operation.do === 'add-veth') return [encode.addVeth(operation, this.#podFd())]
+  async applyAll(plan: Plan, by: Deadline): Promise<void> {
+    const done: Operation[] = []
+    for (const batch of batchesOf(plan)) {
+      const failed = await this.#applyBatch(batch, { done, by })
+      if (failed !== undefined) throw new PlanError(failed.operation, failed.cause, done)
+    }
+  }
+
+  /** Adds to `done` what was done, or may have been. @returns the first operation that failed, with its failure. */
+  async #applyBatch(batch: Batch, { done, by }: Progress): Promise<FailedOperation | undefined> {
+    const [first] = batch
+    try {
+      by.throwIfPast('wiring the pod')
+      if (first.do === 'set-sysctl') this.#writeSysctls(batch.filter(operation => operation.do === 'set-sysctl'))
+      else if (batch.length > 1) return await this.#sendBatch(batch, { done, by })
+      else await this.apply(first, by)
+      done.push(...batch)
+      return undefined
+    } catch (cause) {
+      const refused = cause instanceof KernelError ? batch.indexOf(cause.operation ?? first) : 0
+      const mayExist = cause instanceof KernelError && cause.outcomeUnknown ? refused + 1 : refused
+      done.push(...batch.slice(0, Math.max(0, mayExist)))
+      return { operation: batch[refused] ?? first, cause }
+    }
+  }
+
+  /** The kernel goes on after a refusal: what was done is what was not refused. */
+  async #sendBatch(batch: Batch, { done, by }: Progress): Promise<FailedOperation | undefined> {
+    const encoded: (readonly NetlinkRequest[])[] = []
+    for (const operation of batch) {
+      try {
+        if (!isPlain(operation)) throw new TypeError(`${operation.do} goes alone`)
+        encoded.push(await this.#encode(operation, by))
+      } catch (cause) {
+        // Nothing of the batch was sent.
+        return { operation, cause: toKernelError(cause, operation) }
+      }
+    }
+    let outcomes: readonly (NetlinkError | undefined)[]
+    try {
+      outcomes = await this.#route(placeOf(batch[0])).outcomes(encoded.flat(), by)
+    } catch (cause) {
+      if (cause instanceof NetlinkError && cause.outcomeUnknown) done.push(...batch)
+      return { operation: batch[0], cause: toKernelError(cause, batch[0]) }
+    }
+    let failed: FailedOperation | undefined
+    let at = 0
+    for (const [index, operation] of batch.entries()) {
+      const own = outcomes.slice(at, (at += encoded[index]?.length ?? 0))
+      const refusal = own.find(outcome => outcome !== undefined)
+      if (refusal === undefined || refusal.outcomeUnknown) done.push(operation)
+      if (refusal !== undefined) failed ??= { operation, cause: toKernelError(refusal, operation) }
+    }
+    // The link may have gone with its peer, and its name may soon be another link's.
+    if (failed !== undefined) this.#indexes.clear()
+    return failed
+  }
+
+  async #addVeth(operation: AddVeth, by: Deadline): Promise<void> {
+    const socket = this.#route('host')
+    if (this.#host !== undefined && (await this.#addNumberedVeth(operation, { host: this.#host, socket, by }))) return
+    await socket.transaction([encode.addVeth(operation, this.#podFd())], by)
+  }
+
+  /** Makes a pair whose indexes are known, which saves looking them up. @returns false when they are taken, or the names are. */
+  async #addNumberedVeth(operation: AddVeth, { host, socket, by }: Numbering): Promise<boolean> {
+    const indexes = host.nextIndexes()
+    try {
+      await socket.transaction([encode.addVeth(operation, this.#podFd(), indexes)], by)
+    } catch (cause) {
+      if (cause instanceof NetlinkError && ['EEXIST', 'EBUSY'].includes(cause.code)) return false
+      throw cause
+    }
+    this.#indexes.set(`host:${operation.hostIfName}`, indexes.host)
+    this.#indexes.set(`pod:${operation.podIfName}`, indexes.pod)
+    return true
+  }
+
+  async #deleteLink(operation: DeleteLink, by: Deadline): Promise<void> {
+    const index = await this.#indexOf(operation.at, operation.link, by)
+    if (this.#host !== undefined && operation.at === 'host') await this.#host.removeLink(index, by)
+    else await this.#route(operation.at).transaction([encode.deleteLink(index)], by)
+  }
+
+  async #encode(operation: PlainOperation, by: Deadline): Promise<readonly NetlinkRequest[]> {
     if (operation.do === 'add-unreachable') return [encode.changeUnreachable('add', operation.block)]
     if (operation.do === 'delete-unreachable') return [encode.changeUnreachable('delete', operation.block)]
     if (operation.do === 'add-bridge') return [encode.addBridge(operation)]
     const index = await this.#indexOf(operation.at, operation.link, by)
     switch (operation.do) {
-      case 'delete-link':
-        return [encode.deleteLink(index)]
       case 'add-bridge-port':
         return [encode.addBridgePort(index, await this.#indexOf('host', operation.bridge, by))]
       case 'add-forwarding':
@@ -180,7 +311,7 @@ class LinuxKernel implements Kernel {
 
   async observeOwnLinks(by: Deadline): Promise<readonly ObservedLink[]> {
     const replies = await this.#dump('host', encode.dumpVeths(), by)
-    return replies.map(decode.decodeLink).filter(link => link.group === LINK_GROUP)
+    return replies.map(decode.decodeLink).filter(link => isOurGroup(link.group))
   }
 
   async observeOwnRoutes(by: Deadline): Promise<readonly OwnRoute[]> {
@@ -237,11 +368,18 @@ class LinuxKernel implements Kernel {
     }
   }
 
-  #writeSysctl(operation: Extract<Operation, { do: 'set-sysctl' }>): void {
+  /** Of one place. The failure is that of the first that was refused; those before it were written. */
+  #writeSysctls(operations: readonly SetSysctl[]): void {
+    const [first] = operations
+    if (first === undefined) return
     try {
-      this.#addon.writeSysctls(this.#netnsFd(operation.at), [[operation.key, operation.value]])
+      this.#addon.writeSysctls(
+        this.#netnsFd(first.at),
+        operations.map(({ key, value }) => [key, value]),
+      )
     } catch (cause) {
-      throw toKernelError(cause, operation)
+      const refused = isNativeError(cause) ? operations[cause.index ?? 0] : undefined
+      throw toKernelError(cause, refused ?? first)
     }
   }
 
@@ -284,7 +422,11 @@ class LinuxKernel implements Kernel {
     // A second close would be that of a descriptor which is somebody else's by then.
     if (this.#disposed) return
     this.#disposed = true
-    for (const socket of this.#sockets.values()) socket.close()
+    for (const [key, socket] of this.#sockets) {
+      const protocol = SHARED_SOCKETS.get(key)
+      if (this.#host !== undefined && protocol !== undefined) this.#host.giveBack(protocol, socket)
+      else socket.close()
+    }
     this.#sockets.clear()
     if (this.#pod !== undefined) closeSync(this.#pod.fd)
   }
@@ -333,7 +475,10 @@ class LinuxKernel implements Kernel {
     if (this.#disposed) throw new KernelError('opening a netlink socket: this kernel was disposed', 'EBADF')
     const open = this.#sockets.get(key)
     if (open !== undefined) return open
-    const socket = new NetlinkSocket(this.#addon, { netnsFd, protocol, exchange: this.#exchange })
+    const isShared = this.#host !== undefined && SHARED_SOCKETS.has(key)
+    const socket = isShared
+      ? this.#host.borrow(protocol)
+      : new NetlinkSocket(this.#addon, { netnsFd, protocol, exchange: this.#exchange })
     this.#sockets.set(key, socket)
     return socket
   }
@@ -352,6 +497,3 @@ class LinuxKernel implements Kernel {
 function isPresent<T>(value: T | undefined): value is T {
   return value !== undefined
 }
-
-/** The operations that rtnetlink performs. */
-type OnRoute = Exclude<Operation, { do: 'set-sysctl' | 'add-elements' | 'delete-elements' | 'forget-flows' }>

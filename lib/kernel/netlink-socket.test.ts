@@ -50,6 +50,7 @@ class FakeKernel {
       writeSysctls: unused,
       tryLock: unused,
       peerCredentials: unused,
+      watchDeletedLinks: () => () => {},
       waitReadable: unused,
     }
   }

@@ -44,14 +44,20 @@ export const IFLA_BRPORT = { mode: 4, learning: 8, isolated: 33, locked: 39 } as
 const IFLA_INET6_ADDR_GEN_MODE = 8
 const ADDR_GEN_MODE_NONE = 1
 
-export function addVeth(veth: AddVeth, podNetnsFd: number): NetlinkRequest {
+/**
+ * A pair with one queue in each direction: by default the kernel makes one for each processor, which costs time for each
+ * interface and gains nothing, since a veth has no lock and no hardware queues.
+ */
+export function addVeth(veth: AddVeth, podNetnsFd: number, indexes?: PairIndexes): NetlinkRequest {
   const peer = flatten([
-    rt.formatLink({}),
+    rt.formatLink(indexes === undefined ? {} : { index: indexes.pod }),
     ifla.formatLinkAttrs({
       ifname: veth.podIfName,
       address: Buffer.from(macToBytes(veth.podMac)),
       mtu: veth.podMtuBytes,
       netNsFd: podNetnsFd,
+      numTxQueues: 1,
+      numRxQueues: 1,
     }),
   ])
   const attributes = ifla.formatLinkAttrs({
@@ -59,17 +65,43 @@ export function addVeth(veth: AddVeth, podNetnsFd: number): NetlinkRequest {
     address: Buffer.from(macToBytes(veth.hostMac)),
     mtu: veth.hostMtuBytes,
     group: LINK_GROUP,
+    numTxQueues: 1,
+    numRxQueues: 1,
     linkinfo: flatten([ifla.formatInfo({ kind: 'veth', data: flatten([ifla.formatVethInfo({ peer })]) })]),
   })
   return {
     type: rt.MessageType.NEWLINK,
     flags: NLM_F_CREATE | NLM_F_EXCL,
-    payload: payload(rt.formatLink({}), attributes),
+    payload: payload(rt.formatLink(indexes === undefined ? {} : { index: indexes.host }), attributes),
   }
+}
+
+/** The interface indexes that both ends of a pair are to get. */
+export interface PairIndexes {
+  readonly host: number
+  readonly pod: number
 }
 
 export function deleteLink(index: number): NetlinkRequest {
   return { type: rt.MessageType.DELLINK, flags: 0, payload: payload(rt.formatLink({ index }), []) }
+}
+
+/** Puts a link into a group, for deleteGroup(). */
+export function setGroup(index: number, group: number): NetlinkRequest {
+  return {
+    type: rt.MessageType.NEWLINK,
+    flags: 0,
+    payload: payload(rt.formatLink({ index }), ifla.formatLinkAttrs({ group })),
+  }
+}
+
+/** Removes all links of a group at once. */
+export function deleteGroup(group: number): NetlinkRequest {
+  return {
+    type: rt.MessageType.DELLINK,
+    flags: 0,
+    payload: payload(rt.formatLink({}), ifla.formatLinkAttrs({ group })),
+  }
 }
 
 export function setLink(operation: SetLink, index: number): NetlinkRequest {

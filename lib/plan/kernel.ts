@@ -1,7 +1,7 @@
 import type { Address } from '../net/address.ts'
 import type { IfName } from '../net/if-name.ts'
 import type { ObservedInterface, ObservedLink, OwnRoute } from './observed.ts'
-import type { Operation, Place } from './operation.ts'
+import type { Operation, Place, Plan } from './operation.ts'
 import { renderOperation } from './render.ts'
 import type { Ruleset } from './ruleset.ts'
 import type { ObservedElement, SetDefinition } from './nft-set.ts'
@@ -24,6 +24,14 @@ export interface Kernel extends Disposable {
 
   /** Performs one operation. @throws {KernelError} with the kernel's errno, e.g. 'EEXIST'. */
   apply(operation: Operation, by: Deadline): Promise<void>
+
+  /**
+   * Performs the operations in their order, several in one message to the kernel where that can be. After the first that fails
+   * none begins that was not already sent with it.
+   *
+   * @throws {PlanError}
+   */
+  applyAll(plan: Plan, by: Deadline): Promise<void>
 
   /** Reads a link with its addresses, its routes in the main table and its neighbours; undefined when it is not there. */
   observeInterface(at: Place, name: IfName, by: Deadline): Promise<ObservedInterface | undefined>
@@ -87,6 +95,22 @@ export class KernelError extends Error {
     this.errno = errno
     this.operation = typeof doing === 'string' ? undefined : doing
     this.outcomeUnknown = options.outcomeUnknown ?? false
+  }
+}
+
+/** One of several operations failed. `cause` is its failure. */
+export class PlanError extends Error {
+  override readonly name = 'PlanError'
+  override readonly cause: unknown
+  readonly operation: Operation
+  /** Those of the plan that were done, or may have been, in its order: what there is to undo. */
+  readonly mayExist: Plan
+
+  constructor(operation: Operation, cause: unknown, mayExist: Plan) {
+    super(cause instanceof Error ? cause.message : String(cause))
+    this.operation = operation
+    this.cause = cause
+    this.mayExist = mayExist
   }
 }
 

@@ -34,6 +34,14 @@ export const UNREACHABLE_METRIC = 0xffff_ffff
 /** Link group of every host-side veth that we create: "tul" in ASCII. It travels in the request that creates the link. */
 export const LINK_GROUP = 0x74756c
 
+/** The first and the last of the groups into which links of ours are put to be removed together. "tul" and one byte more. */
+export const REMOVAL_GROUPS = { first: 0x74756c00, last: 0x74756cff } as const
+
+/** True for the group of links of ours, also while they are being removed. */
+export function isOurGroup(group: number): boolean {
+  return group === LINK_GROUP || (group >= REMOVAL_GROUPS.first && group <= REMOVAL_GROUPS.last)
+}
+
 /** How the name of every host-side veth begins. `veth*` is everybody's. */
 export const HOST_IF_NAME_PREFIX = 'tul'
 

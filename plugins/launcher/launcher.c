@@ -2,7 +2,7 @@
  * The CNI plugin as a container runtime starts it: gives the call to ipamd, which does it with warm code, and becomes
  * tulle-node, which does it itself, whenever ipamd cannot. It decides nothing else, and understands no JSON.
  *
- * docs/adr/0007 has the protocol, and what happens to a call whose answer was lost.
+ * docs/adr/0008 has the protocol, and what happens to a call whose answer was lost.
  */
 #include "calls.h"
 #include "direct.h"

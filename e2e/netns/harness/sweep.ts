@@ -14,7 +14,7 @@ export type Source = 'ipamd' | 'host-local'
 /** What ADD does that others can see, by the system call that does it. */
 export const EFFECTS = [
   // Every netlink message, of rtnetlink and of nf_tables, whether it asks or changes.
-  { name: 'message to the kernel', syscall: 'sendto', atLeast: 20 },
+  { name: 'message to the kernel', syscall: 'sendto', atLeast: 10 },
   { name: 'setting', syscall: 'pwrite64', atLeast: 4 },
 ] as const
 
