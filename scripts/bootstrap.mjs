@@ -31,6 +31,7 @@ const STEPS = {
   bench: { packages: TEST, scripts: ['scripts/build.ts', 'bench/attach.ts'] },
   'bench:agent': { packages: TEST, scripts: ['scripts/build.ts', 'bench/agent.ts'] },
   'bench:ipam': { packages: TEST, scripts: ['scripts/build.ts', 'bench/ipam.ts'] },
+  fuzz: { packages: TEST, scripts: ['scripts/build.ts', 'fuzz/main.ts'], tap: true },
   quickstart: { packages: [...BUILD, ...NAMESPACES], scripts: ['scripts/build.ts', 'scripts/quickstart.ts'] },
 }
 

@@ -25,6 +25,8 @@ export function createApi(
   subjects: Subjects,
   { peers, log }: { readonly peers: PeerCheck; readonly log: Log },
 ): Server {
+  /** The request of each connection: there is one. */
+  const received = new WeakMap<Socket, IncomingMessage>()
   const server = createServer(
     {
       maxHeaderSize: MAX_HEADER_BYTES,
@@ -34,13 +36,19 @@ export function createApi(
       // A Unix socket has no host: a caller that writes its requests by hand need not make one up.
       requireHostHeader: false,
     },
-    (request, response) => void answer(request, response),
+    (request, response) => {
+      received.set(request.socket, request)
+      void answer(request, response)
+    },
   )
   server.maxConnections = MAX_CONNECTIONS
   server.timeout = IDLE_TIMEOUT_MS
   // Each answer closes its connection: what a caller sends behind its first request must not be carried out unanswered.
   server.maxRequestsPerSocket = 1
-  server.on('clientError', refuseMalformed)
+  server.on('clientError', (cause: NodeJS.ErrnoException, socket: Socket) => {
+    // What follows a whole request is not carried out, and must not take the place of its answer: it may say 200.
+    if (received.get(socket)?.complete !== true) refuseMalformed(cause, socket)
+  })
   return server
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -11,7 +11,7 @@ export interface SourceFile {
 }
 
 /** Tests and what only they use. They may import anything, and nothing else may import them. */
-const TEST = /\.(?:test|netns|cri|kind)\.ts$|(?:^|[/-])(?:arbitraries|contract)\.ts$|(?:^|\/)fake-[^/]+\.ts$/
+const TEST = /^fuzz\/|\.(?:test|netns|cri|kind)\.ts$|(?:^|[/-])(?:arbitraries|contract)\.ts$|(?:^|\/)fake-[^/]+\.ts$/
 
 /**
  * Holds every import against the table.
