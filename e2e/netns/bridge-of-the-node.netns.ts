@@ -181,6 +181,37 @@ t.test('the hardware address that is asked for is the pod’s, and everybody rea
   }
 })
 
+t.test('a plugin behind ours may change the hardware address of a pod on a bridge', async t => {
+  const MAC = '02:00:00:00:be:ef'
+  const plugins = [
+    { type: 'tulle', mode: 'bridge', isDefaultGateway: true, ipam: { type: 'tulle-ipam' } },
+    { type: 'tuning', mac: MAC },
+  ]
+  // The network of the one that looks on has no such plugin.
+  await using tulle = await TulleNode.start({ plugins: plugins.slice(0, 1), cniVersion: '1.0.0' })
+  await using _kept = await keepUp('cni0')
+  const runtime = new CniRuntime({
+    conflist: { cniVersion: '1.0.0', name: 'pods', plugins },
+    cniPath: [BIN_FOLDER, debian],
+  })
+  await leavesNothing(t, tulle, async () => {
+    await using other = await tulle.attach()
+    await using netns = await Netns.create('pod')
+    const attachment = newAttachment(netns)
+    const added = await runtime.add(attachment)
+    t.equal(added.exitCode, 0, added.stdout)
+    t.match(await netns.run(['ip', 'link', 'show', 'eth0']), new RegExp(MAC))
+    for (const address of addressesOf(added.json)) {
+      t.type(await ping(node, address, 5), 'number', `node to ${address}`)
+      t.type(await ping(other.netns, address, 5), 'number', `pod to ${address}`)
+    }
+    t.equal((await runtime.check(attachment)).stdout, '', 'CHECK takes it from prevResult (K4)')
+    t.equal((await runtime.del(attachment)).exitCode, 0)
+    await tulle.detach(other)
+  })
+  await removeBridge('cni0')
+})
+
 /** The addresses of a link of the node, without its state: a bridge without a port is down. */
 async function addressesOn(ifName: string): Promise<string> {
   const line = await node.run(['ip', '-brief', 'address', 'show', ifName])

@@ -3,16 +3,16 @@ import { mkdtempDisposable } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { EFFECTS, type Round, sweep } from './harness/sweep.ts'
+import { type Round, sweep, WIRINGS } from './harness/sweep.ts'
 
 // ADD killed before each of its effects in turn: every message that it sends to the kernel, and every setting that it writes.
 // DEL leaves nothing, and a second ADD makes a whole pod (checklist R3, R4; invariant 7).
 
-for (const source of ['ipamd', 'host-local'] as const) {
-  for (const effect of EFFECTS) {
-    t.test(`ADD with ${source}: killed before each ${effect.name}, DEL or another ADD repairs it`, async t => {
+for (const { name, source, plugin, effects } of WIRINGS) {
+  for (const effect of effects) {
+    t.test(`ADD with ${name}: killed before each ${effect.name}, DEL or another ADD repairs it`, async t => {
       await using folder = await mkdtempDisposable(join(tmpdir(), 'tulle-kills-'))
-      await sweep(t, { folder: folder.path, source, effect, fault: 'signal=KILL' }, async round => {
+      await sweep(t, { folder: folder.path, source, ...plugin, effect, fault: 'signal=KILL' }, async round => {
         const { number, attachment, outcome, runtime } = round
         t.equal(outcome.exitCode, null, `${number}: ADD is killed`)
         // In every other round with an ADD between: the DEL after it has to find what the killed one left, too.

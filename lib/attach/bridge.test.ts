@@ -175,6 +175,23 @@ t.test('add() refuses an address that leaves no room for the gateway', async t =
   }
 })
 
+t.test('check() takes a hardware address that a later plugin gave the pod from prevResult (K4)', async t => {
+  const node = new FakeNode()
+  const { json } = await node.run('ADD', { config: BRIDGE })
+  const mac = parseMac('02:00:00:00:be:ef')
+  const pod = node.host.links.find(({ name }) => name.startsWith('tul'))?.peer?.link
+  if (pod !== undefined) pod.mac = mac
+  const made = json?.['interfaces'] as readonly object[]
+  const interfaces = made.map((each, index) => (index === 2 ? { ...each, mac } : each))
+  const { stdout } = await node.run('CHECK', { config: { ...BRIDGE, prevResult: { ...json, interfaces } } })
+  t.equal(stdout, '')
+  t.match(
+    (await node.run('CHECK', { config: { ...BRIDGE, prevResult: json } })).json,
+    { code: 106 },
+    'and only from there',
+  )
+})
+
 for (const config of [{}, BRIDGE]) {
   t.test(
     `add() gives the pod the hardware address that is asked for, and neighbours know it: ${JSON.stringify(config)}`,

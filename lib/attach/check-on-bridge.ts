@@ -1,3 +1,4 @@
+import { askedMac } from '../cni/asked-mac.ts'
 import type { BridgeConfiguration } from '../cni/bridge-configuration.ts'
 import { CniError, ErrorCode } from '../cni/errors.ts'
 import { portMappings } from '../cni/port-mappings.ts'
@@ -36,6 +37,7 @@ export async function expectationOnBridge(
   if (ips.length === 0)
     throw new CniError(ErrorCode.invalidConfig, `prevResult.ips has no address that ADD gave to ${names.podIfName}`)
   const { hostMtu = 0, podMtu } = await mtusOf(kernel, { made, asked: call.own.mtuBytes, names, by })
+  const firstPodMac = askedMac(call.network, call.invocation.args) ?? macOf(attachment, 'pod')
   const facts = observeNode(kernel)
   const mac = macOf(attachment, 'bridge')
   const bridge = await checkBridge(kernel, bridgeInput(own, { addresses: ips, facts, mac, mtuBytes: hostMtu }), by)
@@ -45,7 +47,8 @@ export async function expectationOnBridge(
     attachment,
     ...names,
     hostMac: macOf(attachment, 'host'),
-    podMac: resultMac(made.pod) ?? macOf(attachment, 'pod'),
+    podMac: resultMac(made.pod) ?? firstPodMac,
+    firstPodMac,
     mtuBytes: hostMtu,
     ...(podMtu === undefined ? {} : { podMtuBytes: podMtu }),
     bridge: own.bridge,

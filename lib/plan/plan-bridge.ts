@@ -42,6 +42,8 @@ export interface BridgeAttachInput {
   readonly hostMac: Mac
   readonly podIfName: IfName
   readonly podMac: Mac
+  /** Where a later plugin of the chain has given the pod another hardware address: that which ADD gave. */
+  readonly firstPodMac?: Mac
   readonly mtuBytes: number
   /** Where the pod's end is to have another MTU than the host's. */
   readonly podMtuBytes?: number
@@ -137,7 +139,7 @@ function planPort({ hostIfName: link, bridge, port, podMac, hostHasIpv6 }: Bridg
 }
 
 function planPodEnd(input: BridgeAttachInput): Plan {
-  const { podIfName: link, podMac, addresses, hostHasIpv6 } = input
+  const { podIfName: link, podMac, firstPodMac = podMac, addresses, hostHasIpv6 } = input
   const set = (key: string, value: string): Operation => ({ do: 'set-sysctl', at: 'pod', key, value })
   const hasIpv6 = addresses.some(({ address }) => address.address.family === 6)
   const ipv6: Plan = hostHasIpv6
@@ -150,7 +152,7 @@ function planPodEnd(input: BridgeAttachInput): Plan {
         ...(hasIpv6 && input.podDisablesIpv6 ? [set(`net/ipv6/conf/${link}/disable_ipv6`, '0')] : []),
       ]
     : []
-  const own = hasIpv6 ? [{ address: linkLocalOf(podMac), prefixLength: 64 }] : []
+  const own = hasIpv6 ? [{ address: linkLocalOf(firstPodMac), prefixLength: 64 }] : []
   return [
     { do: 'set-link', at: 'pod', link: LOOPBACK, up: true },
     ...ipv6,

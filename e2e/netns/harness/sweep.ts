@@ -2,6 +2,7 @@ import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { debianParts } from '../../parts/debian.ts'
+import { keepUp } from './bridge.ts'
 import type { JsonObject } from './json.ts'
 import { Netns } from './namespace.ts'
 import { type ChainOutcome, CniRuntime, newAttachment, type RuntimeAttachment } from './runtime.ts'
@@ -18,6 +19,27 @@ export const EFFECTS = [
   { name: 'setting', syscall: 'pwrite64', atLeast: 4 },
 ] as const
 
+interface Wiring {
+  readonly name: string
+  readonly source: Source
+  readonly plugin: Pick<SweepOptions, 'plugin'>
+  readonly effects: readonly (typeof EFFECTS)[number][]
+}
+
+/** How pods are wired in a sweep, and who leases. */
+export const WIRINGS: readonly Wiring[] = [
+  { name: 'ipamd', source: 'ipamd', plugin: {}, effects: EFFECTS },
+  { name: 'host-local', source: 'host-local', plugin: {}, effects: EFFECTS },
+  {
+    name: 'ipamd, on a bridge',
+    source: 'ipamd',
+    plugin: { plugin: { mode: 'bridge', isDefaultGateway: true, hairpinMode: true, macspoofchk: true } },
+    // Its settings are all the pod's, each written by a thread of its own: strace counts for each thread, and would reach the
+    // first of them alone.
+    effects: EFFECTS.slice(0, 1),
+  },
+]
+
 /** One ADD with a fault in it. */
 export interface Round {
   /** Which of the system calls goes wrong, from 1. */
@@ -32,6 +54,8 @@ export interface SweepOptions {
   /** An empty folder. */
   readonly folder: string
   readonly source: Source
+  /** Further keys of our plugin configuration object. Those of bridge mode name no other bridge than the default. */
+  readonly plugin?: JsonObject
   readonly effect: (typeof EFFECTS)[number]
   /** What happens to the system call, in strace's words: `error=ENOBUFS`, `signal=KILL`. */
   readonly fault: string
@@ -50,7 +74,11 @@ export async function sweep(t: Test, options: SweepOptions, judge: (round: Round
   const faulty = await makeWrapper(folder, log)
   const runtimeWith = (cniPath: string, env: Readonly<Record<string, string>>): CniRuntime =>
     new CniRuntime({
-      conflist: { cniVersion: '1.0.0', name: 'pods', plugins: [{ type: 'tulle', ipam: ipamOf(source, dataFolder) }] },
+      conflist: {
+        cniVersion: '1.0.0',
+        name: 'pods',
+        plugins: [{ type: 'tulle', ...options.plugin, ipam: ipamOf(source, dataFolder) }],
+      },
       cniPath: [cniPath, debianPath],
       env: { PATH: process.env['PATH'] ?? '', ...env },
     })
@@ -58,6 +86,7 @@ export async function sweep(t: Test, options: SweepOptions, judge: (round: Round
   await using node = await TulleNode.start()
   await using pod = await Netns.create('pod', { isLoopbackUp: true })
   await attachAndDetach(runtimeWith(BIN_FOLDER, {}))
+  await using _kept = options.plugin === undefined ? undefined : await keepUp('cni0')
   const state = async (): Promise<string> =>
     [await node.snapshot(), await stateOf(pod), await addressesIn(dataFolder, node)].join('\n')
   const before = await state()
