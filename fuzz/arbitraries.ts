@@ -109,23 +109,55 @@ interface Mutation {
 
 /** Keys that mean something to somebody. */
 const KNOWN_KEYS = [
-  ...[
-    'cniVersion',
-    'CNIVersion',
-    'name',
-    'type',
-    'mode',
-    'mtu',
-    'ipMasq',
-    'ipam',
-    'dns',
-    'prevResult',
-    'runtimeConfig',
-  ],
-  ...['args', 'cni', 'mac', 'ips', 'ipRanges', 'portMappings', 'bandwidth', 'aliases', 'deviceID', 'socket', 'pool'],
-  ...['ipsToRouteViaHost', 'bridge', 'isGateway', 'isDefaultGateway', 'vlan', 'vlanTrunk', 'macspoofchk', 'routes'],
-  ...['interfaces', 'address', 'gateway', 'interface', 'dst', 'gw', 'sandbox', 'ip4', 'ip6', 'ip', 'priority', 'scope'],
-  ...['cni.dev/valid-attachments', 'cni.dev/attachments', 'containerID', 'ifname', 'capabilities', '__proto__', 'io.x'],
+  'cniVersion',
+  'CNIVersion',
+  'name',
+  'type',
+  'mode',
+  'mtu',
+  'ipMasq',
+  'ipam',
+  'dns',
+  'prevResult',
+  'runtimeConfig',
+  'args',
+  'cni',
+  'mac',
+  'ips',
+  'ipRanges',
+  'portMappings',
+  'bandwidth',
+  'aliases',
+  'deviceID',
+  'socket',
+  'pool',
+  'ipsToRouteViaHost',
+  'bridge',
+  'isGateway',
+  'isDefaultGateway',
+  'vlan',
+  'vlanTrunk',
+  'macspoofchk',
+  'routes',
+  'interfaces',
+  'address',
+  'gateway',
+  'interface',
+  'dst',
+  'gw',
+  'sandbox',
+  'ip4',
+  'ip6',
+  'ip',
+  'priority',
+  'scope',
+  'cni.dev/valid-attachments',
+  'cni.dev/attachments',
+  'containerID',
+  'ifname',
+  'capabilities',
+  '__proto__',
+  'io.x',
 ]
 
 const mutation: fc.Arbitrary<Mutation> = fc.record({
@@ -153,7 +185,7 @@ function mutate(value: Json, { path, how, key, value: other }: Mutation): Json {
 function here(value: Json, { how, key, other }: { how: Mutation['how']; key: string; other: Json }): Json {
   if (how === 'repeat') return [value, value]
   if (how !== 'add' || typeof value !== 'object' || value === null || Array.isArray(value)) return other
-  return { ...value, [key]: other }
+  return Object.fromEntries([...Object.entries<Json>(value), [key, other]])
 }
 
 /** A document of which some parts are not what they were. */
@@ -229,7 +261,8 @@ const configuration: fc.Arbitrary<string> = fc
   .map(([base, cniVersion, prevResult, harm]) => {
     const isObject = typeof base === 'object' && base !== null && !Array.isArray(base)
     const head = { cniVersion, name: NETWORK }
-    const whole = isObject ? { ...head, ...base, ...(prevResult === undefined ? {} : { prevResult }) } : base
+    const result = prevResult === undefined ? {} : { prevResult }
+    const whole = isObject ? Object.assign({}, head, base, result) : base
     return harm(JSON.stringify(whole))
   })
 

@@ -24,8 +24,10 @@ t.test(`handle() survives ${CASES} hostile runs, seed ${seed}`, async t => {
   t.ok(outcomes.length > 15, `they come to ${outcomes.length} ends`)
 })
 
-for (const { name, content } of readCorpus<PluginCase>('plugin')) {
-  t.test(`handle() survives ${name}`, async t => t.strictSame((await runPluginCase(content)).problems, []))
+for (const { name, content } of readCorpus('plugin')) {
+  t.test(`handle() survives ${name}`, async t =>
+    t.strictSame((await runPluginCase(content as PluginCase)).problems, []),
+  )
 }
 
 t.test('the judge sees what is wrong, or it would prove nothing', async t => {
