@@ -203,20 +203,26 @@ t.test('ipamd logs the trace that a request of a plugin belongs to (E11)', async
   await using node = await TulleNode.start({ prefixes: ['10.244.0.0/16'] })
   await using netns = await Netns.create('pod')
   const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
-  const plugins = [{ type: 'tulle-ipam', ipam: { type: 'tulle-ipam' } }]
-  const runtime = new CniRuntime({
-    conflist: { cniVersion: '1.0.0', name: 'traced', plugins },
-    cniPath: [BIN_FOLDER],
-    env: { TRACEPARENT: traceparent, TRACESTATE: 'vendor=1', BAGGAGE: 'secret=1' },
-  })
-  const attachment = newAttachment(netns)
-  added(await runtime.add(attachment))
-  t.equal((await runtime.del(attachment)).exitCode, 0)
-  const traced = await until('both requests are in the log', () => {
-    const lines = node.ipamd.log.filter(line => line.includes(traceparent))
-    return lines.length === 2 && lines
-  })
-  t.match(traced, [/"url":"\/v1\/leases".*"vendor=1"/, /"url":"\/v1\/leases\/release"/])
+  const wanted = {
+    'tulle-ipam': [/"url":"\/v1\/leases".*"vendor=1"/, /"url":"\/v1\/leases\/release"/],
+    tulle: [/"msg":"served, exit code 0".*"command":"ADD".*"vendor=1"/, /"served, exit code 0".*"command":"DEL"/],
+  }
+  for (const [type, want] of Object.entries(wanted)) {
+    const seen = node.ipamd.log.length
+    const runtime = new CniRuntime({
+      conflist: { cniVersion: '1.0.0', name: 'traced', plugins: [{ type, ipam: { type: 'tulle-ipam' } }] },
+      cniPath: [BIN_FOLDER],
+      env: { TRACEPARENT: traceparent, TRACESTATE: 'vendor=1', BAGGAGE: 'secret=1' },
+    })
+    const attachment = newAttachment(netns)
+    added(await runtime.add(attachment))
+    t.equal((await runtime.del(attachment)).exitCode, 0)
+    const traced = await until(`both calls of ${type} are in the log`, () => {
+      const lines = node.ipamd.log.slice(seen).filter(line => line.includes(traceparent))
+      return lines.length >= 2 && lines
+    })
+    t.match(traced, want, type)
+  }
   t.notMatch(node.ipamd.log.join('\n'), /secret/)
 })
 

@@ -5,6 +5,7 @@ import { handle } from '../../lib/attach/handle.ts'
 import { failed, type Outcome } from '../../lib/attach/plugin-run.ts'
 import { CniError, ErrorCode } from '../../lib/cni/errors.ts'
 import { IpamProblem } from '../../lib/ipam/errors.ts'
+import { traceContextOfEnv } from '../../lib/ipam/trace-context.ts'
 import { KernelHost } from '../../lib/kernel/kernel-host.ts'
 import { decodeStdin } from '../../lib/os/stdin.ts'
 import { Deadline } from '../../lib/time/deadline.ts'
@@ -92,6 +93,10 @@ export class CniServer {
       const outcome = await call.finally(() => this.#calls.delete(call))
       const tookMs = this.#edges.monotonicMs() - startedAtMs
       this.#edges.counters.countServed({ command: known(command), exitCode: outcome.exitCode, tookMs })
+      const { exitCode } = outcome
+      // Who follows a trace has to find it here as well: a call that is served makes no request (E11).
+      if (traceContextOfEnv(request.env).traceparent !== undefined)
+        this.#log(`served, exit code ${exitCode}`, request.env)
       return outcome
     } catch (failure) {
       if (!(failure instanceof Declined)) throw failure
@@ -149,8 +154,9 @@ export class CniServer {
   }
 
   #log(line: string, env: CniRequest['env']): void {
-    const { CNI_COMMAND: command, CNI_CONTAINERID: containerId, TRACEPARENT: traceparent } = env
-    this.#edges.log.info(line, { command, containerId, ...(traceparent === undefined ? {} : { traceparent }) })
+    const { CNI_COMMAND: command, CNI_CONTAINERID: containerId } = env
+    const { traceparent, tracestate } = traceContextOfEnv(env)
+    this.#edges.log.info(line, { command, containerId, traceparent, tracestate })
   }
 }
 
