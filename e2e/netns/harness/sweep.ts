@@ -59,6 +59,8 @@ export interface SweepOptions {
   readonly effect: (typeof EFFECTS)[number]
   /** What happens to the system call, in strace's words: `error=ENOBUFS`, `signal=KILL`. */
   readonly fault: string
+  /** Ports of the node that lead to the pod; none when absent. */
+  readonly portMappings?: readonly JsonObject[]
 }
 
 /**
@@ -77,7 +79,9 @@ export async function sweep(t: Test, options: SweepOptions, judge: (round: Round
       conflist: {
         cniVersion: '1.0.0',
         name: 'pods',
-        plugins: [{ type: 'tulle', ...options.plugin, ipam: ipamOf(source, dataFolder) }],
+        plugins: [
+          { type: 'tulle', capabilities: { portMappings: true }, ...options.plugin, ipam: ipamOf(source, dataFolder) },
+        ],
       },
       cniPath: [cniPath, debianPath],
       env: { PATH: process.env['PATH'] ?? '', ...env },
@@ -85,14 +89,15 @@ export async function sweep(t: Test, options: SweepOptions, judge: (round: Round
 
   await using node = await TulleNode.start()
   await using pod = await Netns.create('pod', { isLoopbackUp: true })
-  await attachAndDetach(runtimeWith(BIN_FOLDER, {}))
+  const capabilities = { portMappings: options.portMappings ?? [] }
+  await attachAndDetach(runtimeWith(BIN_FOLDER, {}), capabilities)
   await using _kept = options.plugin === undefined ? undefined : await keepUp('cni0')
   const state = async (): Promise<string> =>
     [await node.snapshot(), await stateOf(pod), await addressesIn(dataFolder, node)].join('\n')
   const before = await state()
   for (let number = 1; ; number++) {
     const runtime = runtimeWith(BIN_FOLDER, {})
-    const attachment = newAttachment(pod)
+    const attachment = { ...newAttachment(pod), capabilities }
     const outcome = await runtimeWith(faulty, { SYSCALL: effect.syscall, FAULT: `${fault}:when=${number}` }).add(
       attachment,
     )
@@ -123,9 +128,9 @@ function ipamOf(source: Source, dataDir: string): JsonObject {
 }
 
 /** Puts the node where each round starts: a pod has come and gone. */
-async function attachAndDetach(runtime: CniRuntime): Promise<void> {
+async function attachAndDetach(runtime: CniRuntime, capabilities: JsonObject): Promise<void> {
   await using pod = await Netns.create('pod')
-  const attachment = newAttachment(pod)
+  const attachment = { ...newAttachment(pod), capabilities }
   const added = await runtime.add(attachment)
   if (added.exitCode !== 0) throw new Error(`ADD: ${added.stdout}`)
   await runtime.del(attachment)
