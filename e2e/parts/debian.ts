@@ -86,27 +86,29 @@ async function unpacked(packages: readonly Package[], cache: string): Promise<st
   const folder = await cached({ kind: 'debian', key, cacheFolder: cache }, async temporary => {
     const root = join(temporary, 'root')
     await mkdir(root)
-    for (const part of packages) await unpack(part, root)
+    await unpack(packages, root)
     await writeFile(join(temporary, 'packages'), list)
   })
   return join(folder, 'root')
 }
 
-async function unpack({ name, version }: Package, root: string): Promise<void> {
+/** One apt-get for all of them: reading the lists costs it more than a small package does. */
+async function unpack(packages: readonly Package[], root: string): Promise<void> {
+  const wanted = packages.map(({ name, version }) => `${name}=${version}`)
   const downloads = await mkdtemp(`${root}-download-`)
   try {
-    await runCommand(outside(['apt-get', ...aptOptions(), 'download', `${name}=${version}`], downloads), {
+    await runCommand(outside(['apt-get', ...aptOptions(), 'download', ...wanted], downloads), {
       cwd: downloads,
       env: aptEnvironment(),
       timeoutMs: APT_TIMEOUT_MS,
     })
-    const files = (await readdir(downloads)).filter(file => file.endsWith('.deb'))
-    const [file] = files
-    if (file === undefined || files.length > 1)
-      throw new Error(`apt-get download left ${files.length} .deb files, want 1`)
-    await runCommand(['dpkg', '-x', join(downloads, file), root])
+    const files = (await readdir(downloads)).filter(file => file.endsWith('.deb')).toSorted()
+    if (files.length !== wanted.length)
+      throw new Error(`apt-get download left ${files.length} .deb files, want ${wanted.length}`)
+    for (const file of files) await runCommand(['dpkg', '-x', join(downloads, file), root])
   } catch (cause) {
-    throw new DebianPartsError(`Cannot get the Debian package ${name} ${version}: ${messageOf(cause)}`, { cause })
+    // apt-get names the package that it cannot get.
+    throw new DebianPartsError(`Cannot get the Debian packages ${wanted.join(', ')}: ${messageOf(cause)}`, { cause })
   } finally {
     await rm(downloads, { recursive: true, force: true })
   }

@@ -5,7 +5,7 @@ import { CriClient } from './cri-client.ts'
 import { unless } from './errno.ts'
 import type { TestNode } from './node.ts'
 import { startNode } from './node.ts'
-import { PAUSE_IMAGE, pauseImage } from './pause-image.ts'
+import { PAUSE_IMAGE, writePauseImage } from './pause-image.ts'
 import { RECORDING_BIN_DIR, installRecorders, pluginFilesIn } from './recorder.ts'
 import type { Service } from './service.ts'
 import { until } from './until.ts'
@@ -63,7 +63,6 @@ export class Runtime implements AsyncDisposable {
  */
 export async function startContainerd(options: RuntimeOptions): Promise<Runtime> {
   const parts = await debianParts(['containerd', 'runc', 'containernetworking-plugins'])
-  const image = await pauseImage()
   await using undo = new AsyncDisposableStack()
   const node = undo.use(await startNode())
   await writeFiles(node, parts, options)
@@ -71,7 +70,7 @@ export async function startContainerd(options: RuntimeOptions): Promise<Runtime>
   const containerd = node.start([`${parts}/usr/bin/containerd`, '--config', CONFIG_FILE], { PATH: path })
   const runtime = undo.use(new Runtime(node, containerd))
   try {
-    await becomeReady(runtime, containerd, { ctr: `${parts}/usr/bin/ctr`, image })
+    await becomeReady(runtime, containerd, `${parts}/usr/bin/ctr`)
   } catch (cause) {
     throw new Error(`containerd did not become ready: ${String(cause)}\n${containerd.log}`, { cause })
   }
@@ -87,16 +86,12 @@ async function writeFiles(node: TestNode, parts: string, options: RuntimeOptions
 }
 
 /** Waits for the socket, imports the sandbox image, and waits until the CRI part has noticed the image and the conflist. */
-async function becomeReady(
-  { node, cri }: Runtime,
-  containerd: Service,
-  { ctr, image }: { ctr: string; image: Buffer },
-): Promise<void> {
+async function becomeReady({ node, cri }: Runtime, containerd: Service, ctr: string): Promise<void> {
   await until('containerd to listen', async () => {
     containerd.throwIfOver()
     return stat(node.pathOf(SOCKET)).catch(unless('ENOENT'))
   })
-  await writeFile(node.pathOf('/run/tulle-test/pause.tar'), image)
+  await writePauseImage(node.pathOf('/run/tulle-test/pause.tar'))
   await node.exec(ctr, '--address', SOCKET, '--namespace', 'k8s.io', 'images', 'import', '/run/tulle-test/pause.tar')
   await until('containerd to know the sandbox image', async () =>
     (await cri.hasImage(PAUSE_IMAGE)) ? true : undefined,
