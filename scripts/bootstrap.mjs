@@ -32,6 +32,7 @@ const STEPS = {
   'bench:agent': { packages: TEST, scripts: ['scripts/build.ts', 'bench/agent.ts'] },
   'bench:ipam': { packages: TEST, scripts: ['scripts/build.ts', 'bench/ipam.ts'] },
   fuzz: { packages: TEST, scripts: ['scripts/build.ts', 'fuzz/main.ts'], tap: true },
+  image: { packages: BUILD, scripts: ['scripts/image.ts'] },
   quickstart: { packages: [...BUILD, ...NAMESPACES], scripts: ['scripts/build.ts', 'scripts/quickstart.ts'] },
 }
 

@@ -8,7 +8,16 @@ import { outside } from './outside.ts'
 /** apt-get waits at most this long for the network in one call. */
 const APT_TIMEOUT_MS = 180_000
 
+/** Quiet, patient with a slow mirror, and without the `_apt` user, who may not write into a cache folder under /root. */
+const APT_OPTIONS = ['-q', '-o', 'APT::Sandbox::User=root', '-o', 'Acquire::Retries=3']
+
+/** For releases other than the machine's own. */
+const ARCHIVE = 'http://deb.debian.org/debian'
+const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg'
+
 export interface DebianPartsOptions {
+  /** A release of Debian other than the machine's own, such as `trixie`. */
+  readonly suite?: string
   /** Where unpacked packages are kept; `${XDG_CACHE_HOME:-~/.cache}/tulle` when absent. */
   readonly cacheFolder?: string
 }
@@ -38,19 +47,43 @@ export async function debianParts(packages: readonly string[], options: DebianPa
   const cache = options.cacheFolder ?? cacheFolder()
   const names = [...new Set(packages)].toSorted()
   names.forEach(assertPackageName)
+  const apt: Apt = { cache, options: [...APT_OPTIONS, ...(await suiteOptions(options.suite, cache))] }
   try {
-    return await unpacked(await candidates(names), cache)
+    return await unpacked(await candidates(names, apt), apt)
   } catch (cause) {
     if (!(cause instanceof DebianPartsError)) throw cause
     // Either apt has no lists yet (a fresh machine) or the lists name a version that the archive has replaced since.
-    await updateLists(cache, cause)
-    return await unpacked(await candidates(names), cache)
+    await updateLists(apt, cause)
+    return await unpacked(await candidates(names, apt), apt)
   }
 }
 
+interface Apt {
+  readonly cache: string
+  readonly options: readonly string[]
+}
+
+/** Lists of their own for another release: what the machine would install stays as it is. */
+async function suiteOptions(suite: string | undefined, cache: string): Promise<readonly string[]> {
+  if (suite === undefined) return []
+  assertPackageName(suite)
+  const folder = join(cache, 'apt', suite)
+  for (const name of ['lists/partial', 'cache/archives/partial']) await mkdir(join(folder, name), { recursive: true })
+  const sources = join(folder, 'sources.list')
+  await writeFile(sources, `deb [signed-by=${KEYRING}] ${ARCHIVE} ${suite} main\n`)
+  const settings = {
+    'Dir::Etc::sourcelist': sources,
+    'Dir::Etc::sourceparts': '-',
+    'Dir::State::lists': join(folder, 'lists'),
+    'Dir::State::status': '/dev/null',
+    'Dir::Cache': join(folder, 'cache'),
+  }
+  return Object.entries(settings).flatMap(([key, value]) => ['-o', `${key}=${value}`])
+}
+
 /** @throws {DebianPartsError} listing every package without a candidate. */
-async function candidates(names: readonly string[]): Promise<readonly Package[]> {
-  const policy = await runCommand(outside(['apt-cache', 'policy', ...names]), { env: aptEnvironment() })
+async function candidates(names: readonly string[], { options }: Apt): Promise<readonly Package[]> {
+  const policy = await runCommand(outside(['apt-cache', ...options, 'policy', ...names]), { env: aptEnvironment() })
   const versions = parsePolicy(policy)
   const known: Package[] = []
   const unknown: string[] = []
@@ -78,26 +111,26 @@ function parsePolicy(policy: string): ReadonlyMap<string, string> {
   return versions
 }
 
-async function unpacked(packages: readonly Package[], cache: string): Promise<string> {
+async function unpacked(packages: readonly Package[], apt: Apt): Promise<string> {
   const list = packages.map(({ name, version }) => `${name}=${version}\n`).join('')
   // The architecture is apt's own: a cache folder may be shared by machines (a CI cache) but not by architectures.
   const architecture = (await runCommand(['dpkg', '--print-architecture'])).trim()
   const key = createHash('sha256').update(`${architecture}\n${list}`).digest('hex').slice(0, 16)
-  const folder = await cached({ kind: 'debian', key, cacheFolder: cache }, async temporary => {
+  const folder = await cached({ kind: 'debian', key, cacheFolder: apt.cache }, async temporary => {
     const root = join(temporary, 'root')
     await mkdir(root)
-    await unpack(packages, root)
+    await unpack(packages, root, apt)
     await writeFile(join(temporary, 'packages'), list)
   })
   return join(folder, 'root')
 }
 
 /** One apt-get for all of them: reading the lists costs it more than a small package does. */
-async function unpack(packages: readonly Package[], root: string): Promise<void> {
+async function unpack(packages: readonly Package[], root: string, { options }: Apt): Promise<void> {
   const wanted = packages.map(({ name, version }) => `${name}=${version}`)
   const downloads = await mkdtemp(`${root}-download-`)
   try {
-    await runCommand(outside(['apt-get', ...aptOptions(), 'download', ...wanted], downloads), {
+    await runCommand(outside(['apt-get', ...options, 'download', ...wanted], downloads), {
       cwd: downloads,
       env: aptEnvironment(),
       timeoutMs: APT_TIMEOUT_MS,
@@ -119,11 +152,11 @@ async function unpack(packages: readonly Package[], root: string): Promise<void>
  *
  * @throws {DebianPartsError} with `reason`, which is why it was needed, in its message.
  */
-async function updateLists(cache: string, reason: DebianPartsError): Promise<void> {
+async function updateLists({ cache, options }: Apt, reason: DebianPartsError): Promise<void> {
   await mkdir(cache, { recursive: true })
   const lock = join(cache, 'apt-update.lock')
   try {
-    await runCommand(outside(['flock', '--timeout', '170', lock, 'apt-get', ...aptOptions(), 'update']), {
+    await runCommand(outside(['flock', '--timeout', '170', lock, 'apt-get', ...options, 'update']), {
       env: aptEnvironment(),
       timeoutMs: APT_TIMEOUT_MS,
     })
@@ -133,11 +166,6 @@ async function updateLists(cache: string, reason: DebianPartsError): Promise<voi
       cause,
     })
   }
-}
-
-/** Quiet, patient with a slow mirror, and without the `_apt` user, who may not write into a cache folder under /root. */
-function aptOptions(): readonly string[] {
-  return ['-q', '-o', 'APT::Sandbox::User=root', '-o', 'Acquire::Retries=3']
 }
 
 /** We read what apt prints: it has to be in English. */

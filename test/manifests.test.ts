@@ -1,0 +1,60 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { parseConfig as parseAgentConfig } from '../agent/config.ts'
+import { parseConfig as parseIpamdConfig } from '../ipamd/config.ts'
+import { parseNetworkConfiguration } from '../lib/cni/configuration.ts'
+import { parseTulleConfiguration } from '../lib/cni/tulle-configuration.ts'
+import { ROOT } from '../scripts/paths.ts'
+
+const manifests = read('deploy/tulle.yaml')
+const chart = ['rbac', 'configuration', 'daemonset'].map(name => read(`deploy/helm/tulle/templates/${name}.yaml`))
+
+t.test('the configurations in deploy/tulle.yaml are what the programs accept', async t => {
+  const ipamd = parseIpamdConfig(literal('ipamd.json'), 'node-1')
+  t.equal(ipamd.socketPath, '/run/tulle/ipamd.sock', 'where the launcher looks')
+  const agent = parseAgentConfig(literal('agent.json'))
+  t.equal(agent.ipamdSocketPath, ipamd.socketPath)
+  t.match(agent.install, { conflistTo: '/host/cni-conf/10-tulle.conflist' }, 'a stable name that sorts low (R10)')
+  const list = JSON.parse(literal('10-tulle.conflist')) as { cniVersion: string; name: string; plugins: object[] }
+  for (const plugin of list.plugins) {
+    const { cniVersion, name } = list
+    t.doesNotThrow(() =>
+      parseTulleConfiguration(parseNetworkConfiguration(JSON.stringify({ cniVersion, name, ...plugin }))),
+    )
+  }
+})
+
+t.test('the manifests offer the capabilities of the repository’s own conflist', async t => {
+  const own = JSON.parse(read('conflist/10-tulle.conflist')) as { plugins: { capabilities: object }[] }
+  const deployed = JSON.parse(literal('10-tulle.conflist')) as { plugins: { capabilities: object }[] }
+  t.strictSame(deployed.plugins[0]?.capabilities, own.plugins[0]?.capabilities)
+})
+
+t.test('deploy/tulle.yaml says what the chart says, line by line, with the defaults in', async t => {
+  const lines = new Set(manifests.split('\n').map(line => line.trim()))
+  const fixed = chart.flatMap(text => text.split('\n')).filter(line => !line.includes('{{'))
+  const missing = fixed.filter(
+    line => !lines.has(line.trim()) && line.trim() !== 'annotations:' && !line.includes('"mtu"'),
+  )
+  t.strictSame(missing, [])
+})
+
+t.test('ipamd has neither credentials nor a port; the agent has no privilege but NET_ADMIN', async t => {
+  const [ipamd = '', agent = ''] = manifests.slice(manifests.indexOf('- name: ipamd')).split('- name: agent')
+  t.notMatch(ipamd, /credentials|containerPort|serviceaccount/)
+  t.notMatch(agent.slice(0, agent.indexOf('volumes:')), /privileged/)
+  t.match(agent, /drop: \[ALL\], add: \[NET_ADMIN, DAC_OVERRIDE\]/)
+})
+
+/** The text of a literal block of the ConfigMap. */
+function literal(key: string): string {
+  const from = manifests.indexOf(`\n  ${key}: |\n`)
+  const block = manifests.slice(from + key.length + 7).split('\n')
+  const end = block.findIndex(line => line !== '' && !line.startsWith('    '))
+  return block.slice(0, end).join('\n')
+}
+
+function read(path: string): string {
+  return readFileSync(join(ROOT, path), 'utf8')
+}
