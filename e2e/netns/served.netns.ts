@@ -1,5 +1,6 @@
 import './harness/isolated.ts'
-import { readdir } from 'node:fs/promises'
+import { mkdir, readdir, rm } from 'node:fs/promises'
+import { connect, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
@@ -242,4 +243,66 @@ async function declines(t: Test, node: TulleNode, reason: string): Promise<void>
 async function fallbacksOf(node: TulleNode): Promise<unknown> {
   const { fallbacks } = await node.ipamd.get('/v1/served')
   return fallbacks
+}
+
+t.test('an ADD whose answer was lost is done again by the executable, with the same result', async t => {
+  await using node = await TulleNode.start()
+  await leavesNothing(t, node, async () => {
+    for (const share of [0, 0.5, 1]) {
+      await using pod = await Netns.create('pod')
+      const attachment = newAttachment(pod)
+      await using cutter = await Cutter.start(node.ipamd.socketPath, share)
+      const env = { TULLE_IPAMD_SOCKET: cutter.socketPath }
+      const added = await callDirectly('ADD', attachment, { env })
+      t.equal(added.exitCode, 0, added.stdout)
+      const [reply = ''] = cutter.replies
+      t.match(reply, /^HTTP\/1\.1 200 /, 'ipamd had done it')
+      t.equal(added.stdout, reply.slice(reply.indexOf('\r\n\r\n') + 4), `cut at ${share}: the answer is that of ipamd`)
+      t.equal((await callDirectly('CHECK', attachment, { configuration: { prevResult: added.json } })).stdout, '')
+      t.equal((await node.leases()).length, 1, 'one lease')
+      const again = await callDirectly('ADD', attachment, { env })
+      t.match(again.json, { code: 103 }, 'what is in use stays in use, whatever happens to the answer (A1)')
+      t.equal((await callDirectly('CHECK', attachment, { configuration: { prevResult: added.json } })).stdout, '')
+      t.equal((await callDirectly('DEL', attachment, { env })).exitCode, 0, 'and a DEL whose answer is lost')
+    }
+    // Notes of what was done without ipamd lie beside the socket that was asked.
+    await rm(CUTTER_FOLDER, { recursive: true })
+  })
+})
+
+const CUTTER_FOLDER = '/run/cutter'
+
+/** Stands between the launcher and ipamd, and cuts each answer off. */
+class Cutter implements AsyncDisposable {
+  readonly socketPath = join(CUTTER_FOLDER, 'ipamd.sock')
+  /** What ipamd answered, whole. */
+  readonly replies: string[] = []
+  readonly #server: Server
+
+  private constructor(ipamdPath: string, share: number) {
+    this.#server = createServer(launcher => {
+      const ipamd = connect(ipamdPath)
+      const chunks: Buffer[] = []
+      launcher.on('error', () => {})
+      launcher.pipe(ipamd, { end: false })
+      ipamd.on('data', (chunk: Buffer) => chunks.push(chunk))
+      ipamd.on('close', () => {
+        const reply = Buffer.concat(chunks)
+        this.replies.push(reply.toString())
+        launcher.end(reply.subarray(0, Math.floor(share * (reply.length - 1))))
+      })
+    })
+  }
+
+  /** @param share of each answer that comes through: 1 is all but the last byte. */
+  static async start(ipamdPath: string, share: number): Promise<Cutter> {
+    const cutter = new Cutter(ipamdPath, share)
+    await mkdir(CUTTER_FOLDER, { recursive: true })
+    await new Promise<void>(resolve => cutter.#server.listen(cutter.socketPath, resolve))
+    return cutter
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await new Promise(resolve => this.#server.close(resolve))
+  }
 }
