@@ -38,7 +38,7 @@ export async function addToBridge(call: AttachmentCall, own: BridgeConfiguration
   const { attachment } = call
   const addresses = withGateways(granted.onLink, own)
   const families = granted.addresses.map(address => address.family)
-  const facts = observeNode(kernel)
+  const facts = observeNode(kernel, families)
   const log = (line: string): void => edges.log(line)
   await prepareNode(kernel, { families: own.isGateway ? families : [], facts, log, by })
   const mtuBytes = await chooseMtuBytes(kernel, { asked: call.own.mtuBytes, families, by })

@@ -94,8 +94,8 @@ function wishOf({ network, own, invocation }: AttachmentCall): LeaseWish {
 async function attachInput(call: AttachmentCall, kernel: Kernel, more: Wiring): Promise<AttachInput> {
   const { granted, podMac, exposure, edges, by } = more
   const { attachment, own } = call
-  const facts = observeNode(kernel)
   const families = granted.addresses.map(address => address.family)
+  const facts = observeNode(kernel, families)
   await prepareNode(kernel, { families, facts, log: line => edges.log(line), by })
   const mtuBytes = await chooseMtuBytes(kernel, { asked: own.mtuBytes, families, by })
   return {

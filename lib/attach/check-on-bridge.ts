@@ -38,7 +38,10 @@ export async function expectationOnBridge(
     throw new CniError(ErrorCode.invalidConfig, `prevResult.ips has no address that ADD gave to ${names.podIfName}`)
   const { hostMtu = 0, podMtu } = await mtusOf(kernel, { made, asked: call.own.mtuBytes, names, by })
   const firstPodMac = askedMac(call.network, call.invocation.args) ?? macOf(attachment, 'pod')
-  const facts = observeNode(kernel)
+  const facts = observeNode(
+    kernel,
+    ips.map(({ address }) => address.address.family),
+  )
   const mac = macOf(attachment, 'bridge')
   const bridge = await checkBridge(kernel, bridgeInput(own, { addresses: ips, facts, mac, mtuBytes: hostMtu }), by)
   const addresses = ips.map(({ address }) => address.address)

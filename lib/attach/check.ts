@@ -82,12 +82,15 @@ async function transparentInput(call: AttachmentCall, kernel: Kernel, known: Kno
   const hostIfName = hostIfNameOf(attachment)
   const podIfName = parseIfName(attachment.ifName)
   const { hostMtu, podMtu } = await mtusOf(kernel, { made, asked: own.mtuBytes, names: { hostIfName, podIfName }, by })
-  const facts = observeNode(kernel)
   const ours = prevResult.ips.filter(ip => ip.interfaceIndex === made.podIndex && isOurs(ip))
   // Without an address there would be little to verify, and all of it would be well.
   if (ours.length === 0)
     throw new CniError(ErrorCode.invalidConfig, `prevResult.ips has no address that ADD gave to ${podIfName}`)
   const addresses = ours.map(({ address }) => address.address)
+  const facts = observeNode(
+    kernel,
+    addresses.map(({ family }) => family),
+  )
   const exposure = exposureOf(call, { addresses, ports: portMappings(call.network) })
   return {
     attachment,

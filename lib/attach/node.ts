@@ -30,12 +30,13 @@ const ANYWHERE = [parseAddress('203.0.113.1'), parseAddress('2001:db8:ffff:ffff:
 /** What Ethernet carries: for a node that leads nowhere, where only pods of this node talk to each other. */
 const DEFAULT_MTU_BYTES = 1500
 
-/** Reads what of the node decides how a pod is wired. */
-export function observeNode(kernel: Kernel): NodeFacts {
+/** Reads what of the node decides how a pod with addresses of `families` is wired. */
+export function observeNode(kernel: Kernel, families: readonly Family[]): NodeFacts {
   return {
     hasIpv6: kernel.readSysctl('host', IPV6_FORWARDING) !== undefined,
     disablesIpv6: kernel.readSysctl('host', DEFAULT_DISABLE_IPV6) === '1',
-    podDisablesIpv6: kernel.hasPod && kernel.readSysctl('pod', DEFAULT_DISABLE_IPV6) === '1',
+    // Only where it decides something: reading in the pod's namespace takes a thread that enters it.
+    podDisablesIpv6: families.includes(6) && kernel.hasPod && kernel.readSysctl('pod', DEFAULT_DISABLE_IPV6) === '1',
   }
 }
 
