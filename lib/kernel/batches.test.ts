@@ -39,7 +39,7 @@ t.test('batchesOf() needs few messages for the plan of a pod', async t => {
       'disable-link-local host × 1',
       'set-sysctl host × 4',
       'add-address host × 2',
-      'set-link pod × 11',
+      'set-link pod × 10',
       'set-neighbour host × 5',
     ],
   )
