@@ -141,13 +141,21 @@ t.test('status names the calls that were done without ipamd, which is slow and s
 
 t.test('blocks shows each block', async t => {
   const blocks = [{ prefix: '10.244.0.0/24', pool: 'default', takenAtUnixMs: AT, leased: 3, freed: 1 }]
+  const granted = { ...blocks[0], prefix: '10.244.1.0/24', node: 'n2', leased: 0, freed: 0 }
   t.equal(
-    await table(['blocks'], { 'GET /v1/blocks': { blocks } }),
+    await table(['blocks'], { 'GET /v1/blocks': { blocks: [...blocks, granted] } }),
     `\
-BLOCK          POOL     LEASED  FREED  TAKEN AT
-10.244.0.0/24  default  3       1      2026-11-23T14:03:00Z
+BLOCK          POOL     NODE  LEASED  FREED  TAKEN AT
+10.244.0.0/24  default        3       1      2026-11-23T14:03:00Z
+10.244.1.0/24  default  n2                   2026-11-23T14:03:00Z
 `,
   )
+})
+
+t.test('end-grants says what a node that is gone had', async t => {
+  const answers = fakeAsk({ 'POST /v1/grants/end': { ended: ['10.244.1.0/24'] } })
+  t.equal((await report(['end-grants', 'n2'], answers)).text(PLAIN), 'took back 10.244.1.0/24\n')
+  t.same(answers.asked, ['POST /v1/grants/end {"node":"n2"}'])
 })
 
 t.test('leases reads all pages, and shows them by the value of their addresses', async t => {

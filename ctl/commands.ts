@@ -2,6 +2,7 @@ import type { Command, Synopsis } from './command.ts'
 import { BACKUP } from './commands/backup.ts'
 import { BLOCKS } from './commands/blocks.ts'
 import { CHECK } from './commands/check.ts'
+import { END_GRANTS } from './commands/end-grants.ts'
 import { HISTORY } from './commands/history.ts'
 import { LEASES } from './commands/leases.ts'
 import { POD_CIDRS } from './commands/pod-cidrs.ts'
@@ -21,6 +22,7 @@ export const COMMANDS: readonly Command[] = [
   POOLS,
   BLOCKS,
   POD_CIDRS,
+  END_GRANTS,
   LEASES,
   HISTORY,
   RESERVATIONS,

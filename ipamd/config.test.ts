@@ -113,7 +113,7 @@ const refused = [
   {
     name: 'a block source of a later version',
     config: { ...CONFIG, blockSource: { type: 'carrier-pigeon' } },
-    want: 'blockSource.type: "carrier-pigeon": want one of local, kubernetes',
+    want: 'blockSource.type: "carrier-pigeon": want one of local, kubernetes, socket',
   },
   {
     name: 'a pool without prefixes whose blocks nobody hands over',
@@ -134,6 +134,26 @@ const refused = [
     name: 'a service range inside a pool',
     config: { ...CONFIG, serviceRanges: ['10.96.0.0/12', '10.244.0.0/24'] },
     want: 'serviceRanges[1]: "10.244.0.0/24": overlaps pools[0].prefixes[0], "10.244.0.0/16"',
+  },
+  {
+    name: 'an upstream without a socket',
+    config: { ...withPool({ blockSource: { type: 'socket' } }), node: 'n1' },
+    want: 'pools[0].blockSource.socket: missing',
+  },
+  {
+    name: 'an upstream, and no name for the node',
+    config: withPool({ blockSource: { type: 'socket', socket: '/run/up.sock' } }),
+    want: 'node: missing, and pools[0] gets its blocks under that name',
+  },
+  {
+    name: 'a daemon that is its own upstream',
+    config: { ...withPool({ blockSource: { type: 'socket', socket: '/run/tulle/ipamd.sock' } }), node: 'n1' },
+    want: 'pools[0].blockSource.socket: "/run/tulle/ipamd.sock": want another',
+  },
+  {
+    name: 'a socket beside another block source',
+    config: withPool({ blockSource: { type: 'local', socket: '/run/up.sock' } }),
+    want: 'pools[0].blockSource.socket: "/run/up.sock": want none beside type "local"',
   },
   {
     name: 'two pools that take the pod CIDRs of the node',

@@ -48,13 +48,19 @@ interface ConfigDocument {
   readonly historyDays?: number
   readonly historyRows?: number
   readonly reconcile?: { readonly intervalSeconds?: number; readonly graceSeconds?: number }
-  readonly blockSource?: BlockSource
+  readonly blockSource?: BlockSourceDocument
+}
+
+interface BlockSourceDocument {
+  readonly type: BlockSource['type']
+  readonly socket?: string
+  readonly pool?: string
 }
 
 interface PoolDocument {
   readonly name: string
   readonly prefixes?: readonly string[]
-  readonly blockSource?: BlockSource
+  readonly blockSource?: BlockSourceDocument
   readonly blockPrefixLength?: { readonly ipv4?: number; readonly ipv6?: number }
   readonly exclude?: readonly string[]
   readonly cooldownSeconds?: number
@@ -71,13 +77,12 @@ interface PoolDocument {
  */
 export function parseConfig(text: string, hostName: string): IpamdConfig {
   const document = parseDocument(text)
-  if (Buffer.byteLength(document.socket) > MAX_SOCKET_PATH_BYTES) {
-    throw new ConfigError(`socket: ${shown(document.socket)}: want at most ${MAX_SOCKET_PATH_BYTES} bytes`)
-  }
+  refuseLongSocketPath(document.socket, 'socket')
   const usual = document.blockSource ?? { type: 'local' }
   const pools = document.pools.map((pool, index) => parsePool({ blockSource: usual, ...pool }, `pools[${index}]`))
   refuseRepeatedNames(pools)
   refuseSecondHandedOver(pools)
+  refuseUnnamedNode(document, pools)
   const serviceRanges = parsePrefixes(document.serviceRanges, 'serviceRanges')
   refuseOverlaps(pools, serviceRanges)
   return {
@@ -148,7 +153,7 @@ function unescapePointer(part: string): string {
 }
 
 function parsePool(document: PoolDocument & Required<Pick<PoolDocument, 'blockSource'>>, path: string): Pool {
-  const { blockSource } = document
+  const blockSource = parseBlockSource(document.blockSource, `${path}.blockSource`)
   const isHandedOver = blockSource.type === 'kubernetes'
   if (isHandedOver) refuseOwnPrefixes(document, path)
   else if (document.prefixes === undefined) throw new ConfigError(`${path}.prefixes: missing`)
@@ -177,6 +182,18 @@ function parsePool(document: PoolDocument & Required<Pick<PoolDocument, 'blockSo
     maxBlocks: document.maxBlocks,
     whenOnlyCooling: document.whenOnlyCooling ?? 'wait',
   }
+}
+
+function parseBlockSource({ type, socket, pool }: BlockSourceDocument, path: string): BlockSource {
+  if (type === 'socket') {
+    if (socket === undefined) throw new ConfigError(`${path}.socket: missing`)
+    refuseLongSocketPath(socket, `${path}.socket`)
+    return { type, socket, pool }
+  }
+  for (const [key, value] of Object.entries({ socket, pool })) {
+    if (value !== undefined) throw new ConfigError(`${path}.${key}: ${shown(value)}: want none beside type "${type}"`)
+  }
+  return { type }
 }
 
 /** Blocks that are handed over are as large and as many as the cluster says. */
@@ -224,6 +241,21 @@ function refuseRepeatedNames(pools: readonly Pool[]): void {
   for (const [index, { name }] of pools.entries()) {
     if (seen.has(name)) throw new ConfigError(`pools[${index}].name: ${shown(name)}: an earlier pool has this name`)
     seen.add(name)
+  }
+}
+
+function refuseLongSocketPath(text: string, path: string): void {
+  if (Buffer.byteLength(text) <= MAX_SOCKET_PATH_BYTES) return
+  throw new ConfigError(`${path}: ${shown(text)}: want at most ${MAX_SOCKET_PATH_BYTES} bytes`)
+}
+
+/** Nodes that share a machine share its name, and would be taken for one. Nor can a daemon grant blocks to itself. */
+function refuseUnnamedNode({ node, socket }: ConfigDocument, pools: readonly Pool[]): void {
+  for (const [index, { blockSource }] of pools.entries()) {
+    if (blockSource?.type !== 'socket') continue
+    if (node === undefined) throw new ConfigError(`node: missing, and pools[${index}] gets its blocks under that name`)
+    if (blockSource.socket !== socket) continue
+    throw new ConfigError(`pools[${index}].blockSource.socket: ${shown(socket)}: want another ipamd's socket`)
   }
 }
 

@@ -1,8 +1,11 @@
+import { statSync } from 'node:fs'
 import type { Server } from 'node:http'
 import { dirname, join } from 'node:path'
+import type { GrantReply, GrantRequest } from '../lib/ipam/grants.ts'
 import { SPOOL_DIR_NAME } from '../lib/ipam/spool-entry.ts'
 import { containsPrefix, type Prefix } from '../lib/net/prefix.ts'
 import type { HostRange } from '../lib/plan/host-range.ts'
+import { IpamClient } from '../lib/os/ipam-client.ts'
 import { Deadline } from '../lib/time/deadline.ts'
 import type { NativeAddon } from '../native/addon.ts'
 import { Condition } from './api/condition.ts'
@@ -130,6 +133,7 @@ export async function start(config: IpamdConfig, edges: DaemonEdges): Promise<Da
     onBlockTaken: edges.onBlockTaken,
     onBlockReturned: edges.onBlockReturned,
     ...foreignRanges(config, edges),
+    upstream: { node: config.nodeName, instance: instanceOf(stateDir), ask: askUpstream },
     origins: { boot: edges.boot, read: attachment => readOrigin(reader, attachment) },
   })
   // What waits for a commit gets it before the store is closed.
@@ -185,6 +189,16 @@ export async function start(config: IpamdConfig, edges: DaemonEdges): Promise<Da
 
   const everything = opened.move()
   return { close: () => everything.disposeAsync() }
+}
+
+/** The same after a restart, and another one's in whatever mount namespace. */
+function instanceOf(stateDir: string): string {
+  const { dev, ino } = statSync(stateDir)
+  return `${dev}:${ino}`
+}
+
+function askUpstream(socketPath: string, request: GrantRequest, by: Deadline): Promise<GrantReply> {
+  return new IpamClient(socketPath).grant(request, by)
 }
 
 /** What is not ours to lease: the service ranges, and what the node uses but for what the configuration allows. */

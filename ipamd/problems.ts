@@ -4,6 +4,7 @@ import { formatAddress, type Address } from '../lib/net/address.ts'
 import { ParseError } from '../lib/net/parse-error.ts'
 import { formatPrefix } from '../lib/net/prefix.ts'
 import type { PoolExhausted, Refusal } from './allocator/allocate.ts'
+import type { Granting } from './allocator/grant.ts'
 import type { NotHandedOver } from './allocator/hand-over.ts'
 import type { Overlap } from './allocator/foreign-range.ts'
 import type { AddressRefused } from './allocator/exact.ts'
@@ -35,6 +36,11 @@ export function problemOf(refusal: Refusal, nowUnixMs: number): IpamProblem {
         },
       )
     }
+    case 'needs-block':
+      return new IpamProblem(
+        'busy',
+        `pool "${refusal.pool.name}" has no free IPv${refusal.family} address until its upstream grants a block`,
+      )
     case 'not-available-yet':
       return new IpamProblem(
         'not-available-yet',
@@ -100,7 +106,9 @@ function reasonOf(refusal: AddressRefused, nowUnixMs: number): string {
     case 'cooling':
       return `released a short time ago, free ${inSeconds(refusal.untilUnixMs, nowUnixMs)}: try again then`
     case 'block-in-the-way':
-      return `its block ${formatPrefix(refusal.block)} overlaps ${formatPrefix(refusal.other)}, which the node has`
+      return `its block ${formatPrefix(refusal.block)} overlaps ${formatPrefix(refusal.other)}, which ${refusal.node === undefined ? 'the node' : `node "${refusal.node}"`} has`
+    case 'not-granted':
+      return `its block ${formatPrefix(refusal.block)} is not this node's: want an address of a block that the upstream granted`
     case 'block-limit':
       return `its block ${formatPrefix(refusal.block)} would be one more than maxBlocks allows, ${refusal.limit}`
   }
@@ -133,6 +141,43 @@ export function notHandedOver({ pool }: NotHandedOver): IpamProblem {
   const which = pool === undefined ? 'no pool' : `pool ${JSON.stringify(pool)} does not`
   const verb = pool === undefined ? ' takes' : ' take'
   return new IpamProblem('unknown-pool', `${which}${verb} pod CIDRs: want one with blockSource.type "kubernetes"`)
+}
+
+/** The problem that tells why another node was granted nothing. */
+export function grantProblem(refusal: Exclude<Granting, { kind: 'granted' }>): IpamProblem {
+  switch (refusal.kind) {
+    case 'overlaps':
+      return overlapProblem(refusal)
+    case 'unknown-pool':
+      return new IpamProblem(
+        'unknown-pool',
+        `no pool ${JSON.stringify(refusal.pool)} to grant blocks of: want one of ${refusal.known.join(', ')}, with the block source "local"`,
+      )
+    case 'late-request':
+      return new IpamProblem(
+        'late-request',
+        `node "${refusal.node}" has asked again since: want a sequence above ${refusal.sequence}`,
+        {
+          members: { sequence: refusal.sequence },
+        },
+      )
+    case 'other-instance':
+      return new IpamProblem(
+        'other-instance',
+        `node "${refusal.grantee.node}" is another ipamd, instance ${refusal.grantee.instance}, with ${refusal.blocks} blocks: give each node a name of its own, or end the grants of the node that is gone`,
+      )
+    case 'no-block':
+      return new IpamProblem('pool-exhausted', `pool "${refusal.pool}" has no free IPv${refusal.family} block`, {
+        members: { pool: refusal.pool, family: refusal.family },
+      })
+  }
+}
+
+/** Any failure as a problem. */
+export function asProblem(cause: unknown): IpamProblem {
+  if (cause instanceof IpamProblem) return cause
+  if (cause instanceof StoreError) return storeFailed(cause)
+  return new IpamProblem('internal', 'ipamd failed; its log has more', { cause })
 }
 
 export function storeFailed(cause: StoreError): IpamProblem {

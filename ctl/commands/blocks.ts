@@ -8,9 +8,9 @@ import { understood } from '../understood.ts'
 
 export const BLOCKS: Command = {
   name: 'blocks',
-  summary: 'list the blocks (pod CIDRs) of this node',
+  summary: 'list the blocks (pod CIDRs) of this node, and those that it granted to others',
   details: `LEASED counts the addresses of the block that are leased. FREED counts those that were leased once and are not now,
-whether or not their cooldown is over.`,
+whether or not their cooldown is over. A block that another NODE was granted is counted there.`,
   operands: [],
   options: [],
   prepare: () => async ask => {
@@ -20,8 +20,9 @@ whether or not their cooldown is over.`,
   },
 }
 
-const HEADER = ['BLOCK', 'POOL', 'LEASED', 'FREED', 'TAKEN AT']
+const HEADER = ['BLOCK', 'POOL', 'NODE', 'LEASED', 'FREED', 'TAKEN AT']
 
-function rowOf({ prefix, pool, leased, freed, takenAtUnixMs }: BlockReport): readonly string[] {
-  return [formatPrefix(prefix), pool, String(leased), String(freed), formatMoment(takenAtUnixMs)]
+function rowOf({ prefix, pool, node, leased, freed, takenAtUnixMs }: BlockReport): readonly string[] {
+  const counts = node === undefined ? [String(leased), String(freed)] : ['', '']
+  return [formatPrefix(prefix), pool, node ?? '', ...counts, formatMoment(takenAtUnixMs)]
 }

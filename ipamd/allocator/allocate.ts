@@ -31,8 +31,16 @@ export type Refusal =
   | AddressRefused
   /** The next block overlaps what is not ours. */
   | Overlap
+  | NeedsBlock
   /** Nobody has said yet which ranges the pool has. */
   | { readonly kind: 'not-available-yet'; readonly pool: string }
+
+/** No block of the node has an address, and the upstream has to be asked for another block. */
+export interface NeedsBlock {
+  readonly kind: 'needs-block'
+  readonly pool: Pool
+  readonly family: Family
+}
 
 /** One family of the pool has no address, so nothing is leased. Counts are of addresses of that family. */
 export interface PoolExhausted {
@@ -53,6 +61,12 @@ export interface PoolExhausted {
   readonly within: readonly AddressRange[] | undefined
 }
 
+/** A request, with what its caller knows. */
+export type AskedFor = AllocateRequest & {
+  /** True when the upstream has no block for this node. */
+  readonly upstreamIsExhausted?: boolean | undefined
+}
+
 /**
  * Decides the lease of an attachment: one address of each family of the pool, or none. Changes nothing.
  *
@@ -61,12 +75,13 @@ export interface PoolExhausted {
  * that is kept for another owner; and, when the pool says so, the least recently freed one though it cools down. Where the
  * request names ranges of a family, all of this holds for the addresses in them.
  */
-export function allocate(state: State, request: AllocateRequest, nowUnixMs: number): Allocation {
+export function allocate(state: State, request: AskedFor, nowUnixMs: number): Allocation {
   const held = state.leases.get(attachmentKeyText(request.attachment))
   if (held !== undefined) return answerAgain(held, request)
   const pool = findPool(state, request.pool)
   if ('kind' in pool) return pool
-  const demand = { pool, owner: request.owner, nowUnixMs }
+  const { owner, upstreamIsExhausted } = request
+  const demand = { pool, owner, upstreamIsExhausted, nowUnixMs }
   const outside = request.addresses?.find(({ family }) => !pool.families.some(each => each.family === family))
   if (outside !== undefined) return { kind: 'address-refused', address: outside, why: 'outside', pool: pool.pool }
   const strange = request.within && outsidePool(pool.pool, request.within)
@@ -109,16 +124,34 @@ function answerAgain(lease: Lease, { addresses = [], within = [] }: AllocateRequ
 }
 
 /** Why a new attachment could not get a lease now; undefined when it could. Changes nothing. */
-export function refusalOf(state: State, poolName: string | undefined, nowUnixMs: number): Refusal | undefined {
+export function refusalOf(
+  state: State,
+  { pool: poolName, upstreamIsExhausted }: Pick<AskedFor, 'pool' | 'upstreamIsExhausted'>,
+  nowUnixMs: number,
+): Refusal | undefined {
   const pool = findPool(state, poolName)
   if ('kind' in pool) return pool
   for (const family of pool.families) {
-    const free = nextFree(state, { pool, family, nowUnixMs })
+    const free = nextFree(state, { pool, family, upstreamIsExhausted, nowUnixMs })
     if (free === undefined) return exhausted({ pool, family, nowUnixMs })
+    if ('kind' in free) return free
     const overlap = overlapOf(state, free)
     if (overlap !== undefined) return overlap
   }
   return undefined
+}
+
+/** True when the next address of the family would have to come from a block that the node does not have yet. */
+export function needsBlock(
+  state: State,
+  { pool: poolName, family }: { readonly pool: string; readonly family: Family },
+  nowUnixMs: number,
+): boolean {
+  const pool = state.pools.get(poolName)
+  const found = pool?.families.find(each => each.family === family)
+  if (pool === undefined || found === undefined) return false
+  const free = nextFree(state, { pool, family: found, nowUnixMs })
+  return free !== undefined && 'kind' in free
 }
 
 /** What the address's block overlaps, when the node would have to take it. */
@@ -146,7 +179,7 @@ function ownAddress(state: State, demand: Demand): FreeAddress | undefined {
   return kept && { address: addressAt(family.family, kept.value), block: kept.block, takes: false }
 }
 
-function nextFree(state: State, demand: Demand): FreeAddress | undefined {
+function nextFree(state: State, demand: Demand): FreeAddress | NeedsBlock | undefined {
   const { pool, family, nowUnixMs, within } = demand
   const never = firstNeverLeased(demand)
   if (never !== undefined) return { ...never, takes: false }
@@ -155,7 +188,7 @@ function nextFree(state: State, demand: Demand): FreeAddress | undefined {
     firstOfNewBlock(state, demand) ??
     family.freed.keptButCool(nowUnixMs, within) ??
     (pool.pool.whenOnlyCooling === 'takeOldest' ? family.freed.oldest(within) : undefined)
-  if (freed === undefined || 'takes' in freed) return freed
+  if (freed === undefined || 'takes' in freed || 'kind' in freed) return freed
   return { address: addressAt(family.family, freed.value), block: freed.block, takes: false }
 }
 
@@ -168,8 +201,16 @@ function firstNeverLeased({ family, within }: Demand): Omit<FreeAddress, 'takes'
   }
 }
 
-function firstOfNewBlock(state: State, { pool, family, within }: Demand): FreeAddress | undefined {
+function firstOfNewBlock(
+  state: State,
+  { pool, family, within, upstreamIsExhausted }: Demand,
+): FreeAddress | NeedsBlock | undefined {
   if (isAtBlockLimit(pool, family)) return undefined
+  if (pool.pool.blockSource?.type === 'socket') {
+    // The upstream grants any block: asking until one has an address of the ranges would take the whole pool.
+    if (upstreamIsExhausted === true || within !== undefined) return undefined
+    return { kind: 'needs-block', pool: pool.pool, family: family.family }
+  }
   const taken = state.blocks.map(block => block.prefix)
   for (;;) {
     const prefix = nextBlock(pool.pool, { family: family.family, taken, within })

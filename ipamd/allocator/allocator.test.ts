@@ -1,4 +1,5 @@
 import t from 'tap'
+import { EMPTY_SNAPSHOT } from './fake-node.ts'
 import type { Lease } from '../../lib/ipam/lease.ts'
 import { formatAddress, parseAddress } from '../../lib/net/address.ts'
 import { formatPrefix, hostPrefix, parsePrefix } from '../../lib/net/prefix.ts'
@@ -149,8 +150,8 @@ t.test('allocate() counts what cools down when nothing else is left (R8, R32)', 
     blockLimit: undefined,
   }
   t.same(allocate(state, { attachment: key('b') }, T0 + 29_999), refusal)
-  t.same(refusalOf(state, undefined, T0 + 29_999), refusal)
-  t.equal(refusalOf(state, 'p', T0 + 30_000), undefined)
+  t.same(refusalOf(state, {}, T0 + 29_999), refusal)
+  t.equal(refusalOf(state, { pool: 'p' }, T0 + 30_000), undefined)
   t.equal(addressText(lease(state, 'b', T0 + 30_000)), '10.0.0.2')
 })
 
@@ -191,7 +192,7 @@ t.test('restoreState() leases nothing from a block that the pool has lost', asyn
   const freed = [{ address: parseAddress('10.1.0.3'), block, freedAtUnixMs: 0 }]
   const state = restoreState(
     [poolOf(['10.2.0.0/30'])],
-    { blocks: [block], leases: [held], freed, reservations: [], podCidrs: [] },
+    { ...EMPTY_SNAPSHOT, blocks: [block], leases: [held], freed },
     T0,
   )
   t.same(lease(state, 'old'), held, 'the lease lives on')
@@ -206,11 +207,7 @@ t.test(
   async t => {
     const block = { pool: 'p', prefix: parsePrefix('10.0.0.0/30') }
     const freed = [{ address: parseAddress('10.0.0.2'), block, freedAtUnixMs: T0 + 1_000_000 }]
-    const state = restoreState(
-      [poolOf(['10.0.0.0/30'])],
-      { blocks: [block], leases: [], freed, reservations: [], podCidrs: [] },
-      T0,
-    )
+    const state = restoreState([poolOf(['10.0.0.0/30'])], { ...EMPTY_SNAPSHOT, blocks: [block], freed }, T0)
     t.equal(lease(state, 'a', T0 + 29_999), undefined)
     t.equal(addressText(lease(state, 'a', T0 + 30_000)), '10.0.0.2')
   },

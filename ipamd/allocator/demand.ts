@@ -18,6 +18,8 @@ export interface Demand {
   readonly owner?: string | undefined
   /** The only addresses that will do, sorted and disjoint. Absent: all of the pool. */
   readonly within?: readonly Range[] | undefined
+  /** True when the upstream of the pool has no block for this node. */
+  readonly upstreamIsExhausted?: boolean | undefined
   readonly nowUnixMs: number
 }
 

@@ -1,6 +1,7 @@
 import type { Lease } from '../../lib/ipam/lease.ts'
 import type { PodReference } from '../../lib/ipam/protocol.ts'
 import type { Prefix } from '../../lib/net/prefix.ts'
+import type { Grantee } from './state.ts'
 import type { Reservation } from './reservation.ts'
 
 /**
@@ -8,6 +9,14 @@ import type { Reservation } from './reservation.ts'
  * found that its pod is gone, or a person said so.
  */
 export type ReleaseReason = 'del' | 'spool' | 'collect' | 'reconcile' | 'force'
+
+interface BlockChange {
+  readonly pool: string
+  readonly prefix: Prefix
+  /** Another node, that is granted the block; absent: this one. */
+  readonly node?: string | undefined
+  readonly atUnixMs: number
+}
 
 /**
  * The ranges that new leases of a pool come from were handed over. The state is restored from the store afterwards: which
@@ -24,8 +33,12 @@ export type StoredChange = LeaseEvent | PodCidrsHandedOver
 
 /** One change of the state. The store keeps each, in the order of decision. */
 export type LeaseEvent =
-  | { readonly type: 'block-taken'; readonly pool: string; readonly prefix: Prefix; readonly atUnixMs: number }
-  | { readonly type: 'block-returned'; readonly pool: string; readonly prefix: Prefix; readonly atUnixMs: number }
+  | (BlockChange & { readonly type: 'block-taken' })
+  | (BlockChange & { readonly type: 'block-returned' })
+  /** Another node was granted blocks, or gave some back. */
+  | { readonly type: 'grantee-seen'; readonly grantee: Grantee }
+  /** The upstream of a pool is about to be asked: no later request has this number. */
+  | { readonly type: 'upstream-asked'; readonly pool: string; readonly sequence: number }
   | {
       readonly type: 'leased'
       readonly lease: Lease

@@ -19,7 +19,14 @@ export type AddressRefused = { readonly kind: 'address-refused'; readonly addres
   | { readonly why: 'reserved'; readonly owner: string }
   | { readonly why: 'kept'; readonly owner: string; readonly untilUnixMs: number }
   | { readonly why: 'cooling'; readonly untilUnixMs: number }
-  | { readonly why: 'block-in-the-way'; readonly block: Prefix; readonly other: Prefix }
+  | {
+      readonly why: 'block-in-the-way'
+      readonly block: Prefix
+      readonly other: Prefix
+      readonly node?: string | undefined
+    }
+  /** The upstream decides which blocks a node gets. */
+  | { readonly why: 'not-granted'; readonly block: Prefix }
   | { readonly why: 'block-limit'; readonly block: Prefix; readonly limit: number }
 )
 
@@ -48,8 +55,9 @@ export function findExact(state: State, demand: Demand & { readonly address: Add
   if (refusal !== undefined) return { ...refuse, ...refusal }
   if (held !== undefined) return { address, block, takes: false }
   const other = state.blocks.find(each => overlaps(each.prefix, block))
-  if (other !== undefined) return { ...refuse, why: 'block-in-the-way', block, other: other.prefix }
+  if (other !== undefined) return { ...refuse, why: 'block-in-the-way', block, other: other.prefix, node: other.node }
   if (isAtBlockLimit(pool, family)) return { ...refuse, why: 'block-limit', block, limit: family.blocks.length }
+  if (pool.pool.blockSource?.type === 'socket') return { ...refuse, why: 'not-granted', block }
   return { address, block, takes: true }
 }
 

@@ -7,7 +7,18 @@ import { giveBack } from './give-back.ts'
 import type { Pool } from './pool.ts'
 import { release } from './release.ts'
 import { reserve, unreserve } from './reserve.ts'
-import { emptyState, evolve, type State } from './state.ts'
+import { emptyState, evolve, type Snapshot, type State } from './state.ts'
+
+/** What a new store holds. */
+export const EMPTY_SNAPSHOT: Snapshot = {
+  blocks: [],
+  leases: [],
+  freed: [],
+  reservations: [],
+  podCidrs: [],
+  grantees: [],
+  sequences: [],
+}
 
 /** A moment to count from. */
 export const T0 = 1_700_000_000_000

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { parseAddress } from '../../lib/net/address.ts'
 import { parsePrefix } from '../../lib/net/prefix.ts'
-import { FakeNode, smallPool, T0 } from './fake-node.ts'
+import { EMPTY_SNAPSHOT, FakeNode, smallPool, T0 } from './fake-node.ts'
 import { giveBack } from './give-back.ts'
 import { followClock, restoreState, type Snapshot } from './state.ts'
 
@@ -86,7 +86,7 @@ for (const { name, pool } of drained) {
       addresses: [{ address: parseAddress('10.0.0.2'), block: block.prefix }],
       leasedAtUnixMs: T0,
     }
-    const snapshot: Snapshot = { blocks: [block], leases: [lease], freed: [], reservations: [], podCidrs: [] }
+    const snapshot: Snapshot = { ...EMPTY_SNAPSHOT, blocks: [block], leases: [lease] }
     const configured = { ...smallPool(pool.prefixes), name: pool.name }
     const node = new FakeNode(configured)
     Object.assign(node, { state: restoreState([configured], snapshot, T0) })
@@ -104,7 +104,7 @@ for (const { name, pool } of drained) {
 t.test('giveBack() gives an empty drained block back at start', async t => {
   const block = { pool: 'gone', prefix: parsePrefix('10.9.0.0/24') }
   const freed = [{ address: parseAddress('10.9.0.2'), block, freedAtUnixMs: T0 - 30_000 }]
-  const snapshot: Snapshot = { blocks: [block], leases: [], freed, reservations: [], podCidrs: [] }
+  const snapshot: Snapshot = { ...EMPTY_SNAPSHOT, blocks: [block], freed }
   t.equal(giveBack(restoreState([smallPool(['10.0.0.0/30'])], snapshot, T0), T0).length, 1)
 })
 

@@ -3,10 +3,19 @@ import { bitsOf, containsPrefix, firstAddress, lastAddress, sizeOf, type Prefix 
 import { intersect, mergeRanges, rangeOf, sizeOfRange, type Range } from './range.ts'
 
 /**
- * Who says which blocks the node has: the node itself carves them, or the pool's prefixes are handed over, each of them one
- * block.
+ * Who says which blocks the node has: the node itself carves them, the pool's prefixes are handed over, each of them one block,
+ * or another ipamd grants them.
  */
-export type BlockSource = { readonly type: 'local' } | { readonly type: 'kubernetes' }
+export type BlockSource = { readonly type: 'local' } | { readonly type: 'kubernetes' } | UpstreamSource
+
+/** Another ipamd, which has the whole pool. */
+export interface UpstreamSource {
+  readonly type: 'socket'
+  /** Path of its socket. */
+  readonly socket: string
+  /** What the pool is called there; absent: as here. */
+  readonly pool?: string | undefined
+}
 
 /** A named set of prefixes from which addresses come, as the configuration gives it. */
 export interface Pool {

@@ -12,7 +12,9 @@ function reportPool(state: State, { pool, families, leaseCount }: PoolState, now
   return {
     name: pool.name,
     prefixes: pool.prefixes,
-    blocks: state.blocks.filter(block => block.pool === pool.name).map(({ prefix }) => ({ prefix })),
+    blocks: state.blocks
+      .filter(block => block.pool === pool.name && block.node === undefined)
+      .map(({ prefix }) => ({ prefix })),
     leased: leaseCount,
     cooling: Math.max(0, ...cooling),
     capacity: leaseCapacityOf(pool),

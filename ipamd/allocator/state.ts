@@ -11,10 +11,21 @@ import { sizeOfRange, type Range } from './range.ts'
 import type { Reservation } from './reservation.ts'
 import { UsedRuns } from './used-runs.ts'
 
-/** A block of this node, and the pool that it was carved from. */
+/** A block, and the pool that it was carved from. */
 export interface TakenBlock {
   readonly pool: string
   readonly prefix: Prefix
+  /** The other node that it was granted to; absent: it is this one's. */
+  readonly node?: string | undefined
+}
+
+/** A node that gets its blocks from here. */
+export interface Grantee {
+  readonly node: string
+  /** Tells two daemons apart that were given one name by mistake. */
+  readonly instance: string
+  /** Of its last request. */
+  readonly sequence: number
 }
 
 /** A block as the allocator sees it. */
@@ -61,12 +72,15 @@ export interface State {
   readonly pools: ReadonlyMap<string, PoolState>
   /** By attachmentKeyText(). */
   readonly leases: Map<string, Lease>
-  /** Every block of the node, also those of pools that are configured no more: nobody may take what overlaps them. */
+  /** Every block of the node, those that other nodes were granted, and those of pools that are configured no more: nobody may take what overlaps them. */
   readonly blocks: BlockState[]
   /** The same blocks by first address. */
   readonly blockAt: Readonly<Record<Family, Map<bigint, BlockState>>>
   readonly reservations: Readonly<Record<Family, Map<bigint, Reservation>>>
   readonly reservationsOf: Map<string, readonly Reservation[]>
+  readonly grantees: Map<string, Grantee>
+  /** The number of the last request to the upstream of each pool. */
+  readonly sequences: Map<string, number>
   /** What no block may overlap, beside pools and blocks: replaced by whoever has looked at the node. */
   foreign: readonly ForeignRange[]
 }
@@ -87,6 +101,8 @@ export function emptyState(pools: readonly Pool[]): State {
     blockAt: { 4: new Map(), 6: new Map() },
     reservations,
     reservationsOf: new Map(),
+    grantees: new Map(),
+    sequences: new Map(),
     foreign: [],
   }
 }
@@ -105,6 +121,8 @@ export interface Snapshot {
   readonly reservations: readonly Reservation[]
   /** What was handed over last. */
   readonly podCidrs: readonly PodCidr[]
+  readonly grantees: readonly Grantee[]
+  readonly sequences: readonly { readonly pool: string; readonly sequence: number }[]
 }
 
 /** An address that was leased once and is not now, and whose it was. */
@@ -119,6 +137,8 @@ export function restoreState(pools: readonly Pool[], snapshot: Snapshot, nowUnix
   const state = emptyState(pools.map(pool => withPodCidrs(pool, snapshot.podCidrs)))
   for (const reservation of snapshot.reservations) addReservation(state, reservation)
   for (const block of snapshot.blocks) takeBlock(state, block)
+  for (const grantee of snapshot.grantees) state.grantees.set(grantee.node, grantee)
+  for (const { pool, sequence } of snapshot.sequences) state.sequences.set(pool, sequence)
   for (const { address, block, freedAtUnixMs, ...keep } of snapshot.freed) {
     // A clock that was set back must not keep an address out for longer than the cooldown.
     free(state, { address, block: block.prefix }, { ...keep, atUnixMs: Math.min(freedAtUnixMs, nowUnixMs) })
@@ -137,6 +157,10 @@ export function evolve(state: State, event: LeaseEvent): void {
       return takeBlock(state, event)
     case 'block-returned':
       return returnBlock(state, event)
+    case 'grantee-seen':
+      return void state.grantees.set(event.grantee.node, event.grantee)
+    case 'upstream-asked':
+      return void state.sequences.set(event.pool, event.sequence)
     case 'leased':
       return addLease(state, event.lease)
     case 'renewed':
@@ -198,21 +222,28 @@ export function stepOver(block: BlockState, family: FamilyState, value: bigint):
   return family.leased.has(value) || family.freed.has(value) || family.reservations.has(value) ? value + 1n : value
 }
 
-function takeBlock(state: State, { pool: poolName, prefix }: TakenBlock): void {
+function takeBlock(state: State, { pool: poolName, prefix, node }: TakenBlock): void {
+  if (node !== undefined) return addBlock(state, { ...unusedBlock(poolName, prefix), node })
   const pool = state.pools.get(poolName)?.pool
   const family = familyOf(state, poolName, prefix.address.family)
   const isOpen = pool !== undefined && family !== undefined && hasBlock(pool, prefix)
-  const block = isOpen ? freshBlock(pool, prefix) : drainedBlock(poolName, prefix)
-  state.blocks.push(block)
-  state.blockAt[prefix.address.family].set(prefix.address.value, block)
+  const block = isOpen ? freshBlock(pool, prefix) : { ...unusedBlock(poolName, prefix), isDrained: true }
+  addBlock(state, block)
   if (!isOpen) return
   family.blocks.push(block)
   settle(family, block)
 }
 
-function drainedBlock(pool: string, prefix: Prefix): BlockState {
+function addBlock(state: State, block: BlockState): void {
+  const { family, value } = block.prefix.address
+  state.blocks.push(block)
+  state.blockAt[family].set(value, block)
+}
+
+/** A block from which nothing is leased here. */
+function unusedBlock(pool: string, prefix: Prefix): BlockState {
   const cursor = prefix.address.value
-  return { pool, prefix, isDrained: true, reserved: [], cursor, leasedCount: 0, restsAtUnixMs: -Infinity }
+  return { pool, prefix, isDrained: false, reserved: [], cursor, leasedCount: 0, restsAtUnixMs: -Infinity }
 }
 
 function returnBlock(state: State, { pool, prefix }: TakenBlock): void {
@@ -222,7 +253,7 @@ function returnBlock(state: State, { pool, prefix }: TakenBlock): void {
   blocks.delete(prefix.address.value)
   remove(state.blocks, block)
   const family = familyOf(state, pool, prefix.address.family)
-  if (family === undefined || block.isDrained) return
+  if (family === undefined || block.isDrained || block.node !== undefined) return
   if (remove(family.blocks, block) < family.firstOpen) family.firstOpen -= 1
   family.freed.deleteBlock(prefix)
   family.usedRuns.clear()

@@ -63,6 +63,8 @@ interface Case {
   readonly headers?: Readonly<Record<string, string>>
   readonly headersOf?: (daemon: TestDaemon) => Readonly<Record<string, string>>
   readonly given?: (daemon: TestDaemon) => Promise<unknown>
+  /** The daemon's pool has one address. */
+  readonly isSmall?: boolean
   /** The blocks of the daemon's pool are handed over. */
   readonly isHandedOver?: boolean
   /** The daemon does not look at the kernel. */
@@ -73,6 +75,9 @@ const LEASES = 'POST /v1/leases'
 const RELEASE = 'POST /v1/leases/release'
 const COLLECT = 'POST /v1/leases/collect'
 const HAND_OVER = 'PUT /v1/pod-cidrs'
+const GRANT = 'POST /v1/grants'
+const END_GRANTS = 'POST /v1/grants/end'
+const WISH = { node: 'n2', instance: 'i', sequence: 1, holds: [], wants: [4] }
 const RESERVATIONS = 'GET /v1/reservations'
 const RESERVE = 'POST /v1/reservations'
 const END_RESERVATION = 'POST /v1/reservations/end'
@@ -144,6 +149,30 @@ const CASES: readonly Case[] = [
   { ask: 'GET /v1/pod-cidrs', status: 200, given: handOver, isHandedOver: true },
   { ask: 'GET /v1/pod-cidrs?x=1', status: 400 },
   { ask: 'GET /v1/pod-cidrs', status: 404 },
+  { ask: GRANT, status: 200, body: WISH },
+  { ask: GRANT, status: 400, body: { ...WISH, wants: [5] } },
+  { ask: GRANT, status: 404, body: { ...WISH, pool: 'none' } },
+  { ask: GRANT, status: 409, body: WISH, given: daemon => ask(daemon, { ask: GRANT, status: 200, body: WISH }) },
+  { ask: GRANT, status: 413, body: BIG },
+  { ask: GRANT, status: 415, body: '{}', headers: TEXT },
+  { ask: GRANT, status: 500, body: WISH, given: breakStore },
+  { ask: GRANT, status: 503, body: WISH, given: leaseA, isSmall: true },
+  {
+    ask: END_GRANTS,
+    status: 200,
+    body: { node: 'n2' },
+    given: daemon => ask(daemon, { ask: GRANT, status: 200, body: WISH }),
+  },
+  { ask: END_GRANTS, status: 400, body: {} },
+  { ask: END_GRANTS, status: 413, body: BIG },
+  { ask: END_GRANTS, status: 415, body: '{}', headers: TEXT },
+  {
+    ask: END_GRANTS,
+    status: 500,
+    body: { node: 'n2' },
+    given: daemon => ask(daemon, { ask: GRANT, status: 200, body: WISH }).then(() => breakStore(daemon)),
+  },
+  { ask: 'GET /v1/blocks', status: 200, given: daemon => ask(daemon, { ask: GRANT, status: 200, body: WISH }) },
   { ask: 'GET /v1/history?address=10.244.0.2', status: 200, given: leaseA },
   { ask: 'GET /v1/history?containerId=a', status: 200, given: releasedA },
   { ask: 'GET /v1/history', status: 400 },
@@ -232,7 +261,7 @@ const HANDED_OVER = { prefixes: undefined, blockSource: { type: 'kubernetes' } }
 t.test('every answer of the document is given, and has the shape that the document says', async t => {
   const given = new Set<string>(NOT_PROVOKED)
   for (const each of CASES) {
-    const small = each.ask.startsWith('GET /v1/status') ? { prefixes: ['10.0.0.0/30'] } : {}
+    const small = each.isSmall === true || each.ask.startsWith('GET /v1/status') ? { prefixes: ['10.0.0.0/30'] } : {}
     const pool = each.isHandedOver === true ? HANDED_OVER : small
     await using daemon = await startForTest(pool, each.isBlind === true ? {} : { node: emptyNode(), cni: fakeHost() })
     given.add(await checkCase(t, each, daemon))

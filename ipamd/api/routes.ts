@@ -3,6 +3,7 @@ import { PATHS } from '../../lib/ipam/protocol.ts'
 import { quoteText } from '../../lib/net/quote-text.ts'
 import { backup } from './backup-handlers.ts'
 import { served, serveCni } from './cni-handlers.ts'
+import { endGrants, grant } from './grant-handlers.ts'
 import type { Handler } from './handler.ts'
 import * as inspect from './inspection-handlers.ts'
 import * as lease from './lease-handlers.ts'
@@ -18,6 +19,8 @@ export const ROUTES: ReadonlyMap<string, Readonly<Record<string, Handler>>> = ne
   [PATHS.pools, { GET: inspect.pools }],
   [PATHS.blocks, { GET: inspect.blocks }],
   [PATHS.podCidrs, { GET: podCidrs, PUT: handOverPodCidrs }],
+  [PATHS.grants, { POST: grant }],
+  [PATHS.endGrants, { POST: endGrants }],
   [PATHS.history, { GET: inspect.history }],
   [PATHS.events, { GET: inspect.events }],
   [PATHS.status, { GET: lease.status }],

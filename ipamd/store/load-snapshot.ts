@@ -11,8 +11,9 @@ type Row = Readonly<Record<string, SQLOutputValue>>
 /** Reads the whole store. @throws {Error} for a value that this version does not write. */
 export function loadSnapshot(database: DatabaseSync): Snapshot {
   const blocks = new Map<number, TakenBlock>()
-  for (const row of database.prepare('SELECT id, pool, prefix FROM block ORDER BY id').iterate()) {
-    blocks.set(number(row, 'id'), { pool: text(row, 'pool'), prefix: parsePrefix(text(row, 'prefix')) })
+  for (const row of database.prepare('SELECT id, pool, prefix, node FROM block ORDER BY id').iterate()) {
+    const node = row['node'] === null ? {} : { node: text(row, 'node') }
+    blocks.set(number(row, 'id'), { pool: text(row, 'pool'), prefix: parsePrefix(text(row, 'prefix')), ...node })
   }
   return {
     blocks: [...blocks.values()],
@@ -20,6 +21,8 @@ export function loadSnapshot(database: DatabaseSync): Snapshot {
     freed: loadFreed(database, blocks),
     reservations: loadReservations(database),
     podCidrs: loadPodCidrs(database),
+    grantees: loadGrantees(database),
+    sequences: loadSequences(database),
   }
 }
 
@@ -80,6 +83,20 @@ function loadReservations(database: DatabaseSync): readonly Reservation[] {
       owner: text(row, 'owner'),
       ...(row['note'] === null ? {} : { note: text(row, 'note') }),
     }))
+}
+
+function loadGrantees(database: DatabaseSync): Snapshot['grantees'] {
+  return database
+    .prepare('SELECT node, instance, sequence FROM grantee')
+    .all()
+    .map(row => ({ node: text(row, 'node'), instance: text(row, 'instance'), sequence: number(row, 'sequence') }))
+}
+
+function loadSequences(database: DatabaseSync): Snapshot['sequences'] {
+  return database
+    .prepare('SELECT pool, sequence FROM upstream')
+    .all()
+    .map(row => ({ pool: text(row, 'pool'), sequence: number(row, 'sequence') }))
 }
 
 function loadPodCidrs(database: DatabaseSync): Snapshot['podCidrs'] {

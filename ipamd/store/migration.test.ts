@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import t, { type Test } from 'tap'
+import { EMPTY_SNAPSHOT } from '../allocator/fake-node.ts'
 import { formatAddress, parseAddress } from '../../lib/net/address.ts'
 import { formatPrefix } from '../../lib/net/prefix.ts'
 import { APPLICATION_ID, STORE_VERSION } from './schema.ts'
@@ -144,7 +145,7 @@ t.test(
       ...leases.map(lease => ({ type: 'released', lease, atUnixMs: 8, reason: 'del' }) as const),
       ...returned,
     ])
-    t.same(store.load(), { blocks: [], leases: [], freed: [], reservations: [], podCidrs: [] })
+    t.same(store.load(), EMPTY_SNAPSHOT)
     t.throws(() => store.commit(returned), { message: /no block 10\.244\.1\.0\/24 of pool p/ })
     t.match(query(path, 'SELECT kind, block FROM event ORDER BY id DESC LIMIT 1'), [
       { kind: 'block-returned', block: 'fd00:10:244:1::/64' },

@@ -29,7 +29,7 @@ export function readOrigin(reader: StoreReader, attachment: AttachmentKey): Leas
 
 /** The prefixes of the node's blocks. @throws {StoreError} */
 export function readBlocks(reader: StoreReader): readonly Prefix[] {
-  return reader.query('SELECT prefix FROM block ORDER BY id', {
+  return reader.query('SELECT prefix FROM block WHERE node IS NULL ORDER BY id', {
     parameters: [],
     read: rows => Array.from(rows, row => parsePrefix(textIn(row, 'prefix'))),
   })

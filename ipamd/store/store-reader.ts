@@ -4,7 +4,7 @@ import type { LeasedAddress } from '../../lib/ipam/lease.ts'
 import { addressFromBytes, addressToBytes } from '../../lib/net/address.ts'
 import { parsePrefix } from '../../lib/net/prefix.ts'
 import { gatewayOf } from '../allocator/pool.ts'
-import { attachmentIn, bytesIn, numberIn, podIn, textIn, type Row } from './row.ts'
+import { attachmentIn, bytesIn, numberIn, optionalTextIn, podIn, textIn, type Row } from './row.ts'
 import { StoreError } from './store-error.ts'
 
 /** Another process that writes, such as a person's sqlite3 shell, holds a reader up only while it makes a checkpoint. */
@@ -61,10 +61,10 @@ export class StoreReader {
     return { leases, next: found.length > leases.length ? leases.at(-1)?.id : undefined }
   }
 
-  /** Every block of this node, in the order in which they were taken. @throws {StoreError} */
+  /** Every block of this node, and those that others were granted, in the order in which they were taken. @throws {StoreError} */
   blocks(): readonly BlockReport[] {
     return this.query(
-      `SELECT prefix, pool, taken_at_unix_ms,
+      `SELECT prefix, pool, node, taken_at_unix_ms,
          (SELECT count(*) FROM lease_address WHERE lease_address.block = block.id) AS leased,
          (SELECT count(*) FROM freed_address WHERE freed_address.block = block.id) AS freed
        FROM block ORDER BY id`,
@@ -148,6 +148,7 @@ function blockIn(row: Row): BlockReport {
   return {
     prefix: parsePrefix(textIn(row, 'prefix')),
     pool: textIn(row, 'pool'),
+    node: optionalTextIn(row, 'node'),
     takenAtUnixMs: numberIn(row, 'taken_at_unix_ms'),
     leased: numberIn(row, 'leased'),
     freed: numberIn(row, 'freed'),

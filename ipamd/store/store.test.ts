@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import t, { type Test } from 'tap'
+import { EMPTY_SNAPSHOT } from '../allocator/fake-node.ts'
 import type { Lease } from '../../lib/ipam/lease.ts'
 import { parseAddress } from '../../lib/net/address.ts'
 import { parsePrefix } from '../../lib/net/prefix.ts'
@@ -195,7 +196,7 @@ t.test("SqliteStore refuses another program's database, and what is no database"
 t.test('SqliteStore takes an empty file as a new store (R41)', async t => {
   const path = pathOf(t)
   writeFileSync(path, '')
-  t.same(open(t, path).load(), { blocks: [], leases: [], freed: [], reservations: [], podCidrs: [] })
+  t.same(open(t, path).load(), EMPTY_SNAPSHOT)
 })
 
 t.test('SqliteStore keeps a write-ahead log', async t => {

@@ -125,25 +125,31 @@ export class SqliteStore implements Store {
         return this.#storeReservation(event.reservation, event.atUnixMs)
       case 'unreserved':
         return this.#storeEndOfReservation(event.reservation, event.atUnixMs)
+      case 'grantee-seen': {
+        const { node, instance, sequence } = event.grantee
+        return void this.#statements.setGrantee.run(node, instance, sequence)
+      }
+      case 'upstream-asked':
+        return void this.#statements.setSequence.run(event.pool, event.sequence)
       case 'pod-cidrs-handed-over':
         return this.#storePodCidrs(event)
     }
   }
 
-  #storeBlock({ pool, prefix }: TakenBlock, atUnixMs: number): void {
+  #storeBlock({ pool, prefix, node }: TakenBlock, atUnixMs: number): void {
     const text = formatPrefix(prefix)
     const first = addressToBytes(firstAddress(prefix))
     const last = addressToBytes(lastAddress(prefix))
-    this.#statements.insertBlock.run(pool, prefix.address.family, text, first, last, atUnixMs)
-    this.#statements.insertBlockEvent.run(atUnixMs, 'block-taken', pool, text)
+    this.#statements.insertBlock.run(pool, prefix.address.family, text, first, last, atUnixMs, node ?? null)
+    this.#statements.insertBlockEvent.run(atUnixMs, 'block-taken', pool, text, node ?? null)
   }
 
-  #storeReturn({ pool, prefix }: TakenBlock, atUnixMs: number): void {
+  #storeReturn({ pool, prefix, node }: TakenBlock, atUnixMs: number): void {
     const text = formatPrefix(prefix)
     // Its freed addresses go with it; a lease in it stops the transaction.
-    const { changes } = this.#statements.deleteBlock.run(pool, text)
+    const { changes } = this.#statements.deleteBlock.run(pool, text, node ?? null)
     if (changes !== 1) throw new Error(`no block ${text} of pool ${pool}`)
-    this.#statements.insertBlockEvent.run(atUnixMs, 'block-returned', pool, text)
+    this.#statements.insertBlockEvent.run(atUnixMs, 'block-returned', pool, text, node ?? null)
   }
 
   #storeReservation({ address, pool, owner, note }: Reservation, atUnixMs: number): void {
@@ -226,9 +232,11 @@ type Statements = ReturnType<typeof prepare>
 function prepare(database: DatabaseSync) {
   return {
     insertBlock: database.prepare(
-      'INSERT INTO block (pool, family, prefix, first_address, last_address, taken_at_unix_ms) VALUES (?, ?, ?, ?, ?, ?)',
+      'INSERT INTO block (pool, family, prefix, first_address, last_address, taken_at_unix_ms, node) VALUES (?, ?, ?, ?, ?, ?, ?)',
     ),
-    insertBlockEvent: database.prepare('INSERT INTO event (at_unix_ms, kind, pool, block) VALUES (?, ?, ?, ?)'),
+    insertBlockEvent: database.prepare(
+      'INSERT INTO event (at_unix_ms, kind, pool, block, owner) VALUES (?, ?, ?, ?, ?)',
+    ),
     insertLease: database.prepare(
       `INSERT INTO lease (network, container_id, if_name, pool, leased_at_unix_ms, pod_namespace, pod_name, pod_uid,
          boot_id, init_start_ticks, host_netns_inode, owner, sticky_seconds, via)
@@ -257,7 +265,7 @@ function prepare(database: DatabaseSync) {
       `INSERT INTO freed_address (address, block, freed_at_unix_ms, owner, sticky_seconds)
        VALUES (?, (SELECT id FROM block WHERE prefix = ?), ?, ?, ?)`,
     ),
-    deleteBlock: database.prepare('DELETE FROM block WHERE pool = ? AND prefix = ?'),
+    deleteBlock: database.prepare('DELETE FROM block WHERE pool = ? AND prefix = ? AND node IS ?'),
     insertReservation: database.prepare(
       'INSERT INTO reservation (address, pool, owner, note, reserved_at_unix_ms) VALUES (?, ?, ?, ?, ?)',
     ),
@@ -265,6 +273,8 @@ function prepare(database: DatabaseSync) {
     insertReservationEvent: database.prepare(
       'INSERT INTO event (at_unix_ms, kind, detail, pool, address, owner) VALUES (?, ?, ?, ?, ?, ?)',
     ),
+    setGrantee: database.prepare('INSERT OR REPLACE INTO grantee (node, instance, sequence) VALUES (?, ?, ?)'),
+    setSequence: database.prepare('INSERT OR REPLACE INTO upstream (pool, sequence) VALUES (?, ?)'),
     deletePodCidrs: database.prepare('DELETE FROM pod_cidr'),
     insertPodCidr: database.prepare('INSERT INTO pod_cidr (family, pool, prefix) VALUES (?, ?, ?)'),
     findOldEvent: database.prepare(`${OLD_EVENTS} LIMIT 1`),

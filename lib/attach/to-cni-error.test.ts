@@ -55,6 +55,8 @@ const PROBLEMS: Readonly<Record<ProblemType, number>> = {
   'not-available-yet': 11,
   overlaps: 104,
   declined: 104,
+  'late-request': 104,
+  'other-instance': 104,
   'other-lease': 104,
   'bad-request': 104,
   forbidden: 104,

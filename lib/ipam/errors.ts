@@ -9,6 +9,8 @@ const PROBLEMS = {
   'method-not-allowed': { status: 405, title: 'The resource does not have this method' },
   'address-unavailable': { status: 409, title: 'Somebody else has the address' },
   overlaps: { status: 409, title: 'The range overlaps another one' },
+  'late-request': { status: 409, title: 'A later request was answered already' },
+  'other-instance': { status: 409, title: 'Another daemon has this name' },
   'other-lease': { status: 409, title: 'The attachment has another lease' },
   declined: { status: 421, title: 'The plugin has to do this call itself' },
   'too-large': { status: 413, title: 'The request body is too large' },

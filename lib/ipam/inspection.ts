@@ -43,10 +43,12 @@ export interface LeasePage {
   readonly next?: number | undefined
 }
 
-/** GET /v1/blocks: a block of this node. */
+/** GET /v1/blocks: a block of this node, or one that another node was granted. */
 export interface BlockReport {
   readonly prefix: Prefix
   readonly pool: string
+  /** The other node that has the block, and counts its leases itself. */
+  readonly node?: string | undefined
   readonly takenAtUnixMs: number
   /** Addresses of the block that are leased. */
   readonly leased: number
@@ -165,6 +167,7 @@ export function parseBlocksReply(value: unknown): readonly BlockReport[] {
     return {
       prefix: fields.parsed('prefix', parsePrefix),
       pool: fields.string('pool'),
+      node: fields.optionalString('node'),
       takenAtUnixMs: fields.count('takenAtUnixMs'),
       leased: fields.count('leased'),
       freed: fields.count('freed'),

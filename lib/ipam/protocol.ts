@@ -26,6 +26,8 @@ export const PATHS = {
   status: '/v1/status',
   blocks: '/v1/blocks',
   podCidrs: '/v1/pod-cidrs',
+  grants: '/v1/grants',
+  endGrants: '/v1/grants/end',
   history: '/v1/history',
   events: '/v1/events',
   check: '/v1/check',

@@ -1,6 +1,7 @@
 import type { Ipam } from '../attach/edges.ts'
 import type { AttachmentKey } from '../ipam/attachment.ts'
 import { IpamUnavailable, parseProblem } from '../ipam/errors.ts'
+import { parseGrantReply, grantRequestToWire, type GrantReply, type GrantRequest } from '../ipam/grants.ts'
 import type { Lease } from '../ipam/lease.ts'
 import {
   allocateRequestToWire,
@@ -86,6 +87,12 @@ export class IpamClient implements Ipam {
   handOverPodCidrs(request: PodCidrsRequest, by: Deadline): Promise<PodCidrsReply> {
     const body = podCidrsRequestToWire(request)
     return this.#ask({ method: 'PUT', path: PATHS.podCidrs, body }, { by, parse: parsePodCidrsReply })
+  }
+
+  /** Says which blocks this node has, and gets those that it wants. @throws {IpamProblem} pool-exhausted, late-request and others. */
+  grant(request: GrantRequest, by: Deadline): Promise<GrantReply> {
+    const body = grantRequestToWire(request)
+    return this.#ask({ method: 'POST', path: PATHS.grants, body }, { by, parse: parseGrantReply })
   }
 
   /** The ranges that were handed over last; none before the first time. */

@@ -1,0 +1,162 @@
+import { IpamProblem } from '../lib/ipam/errors.ts'
+import type { LeaseEvent, StoredChange } from './allocator/events.ts'
+import type { Pool } from './allocator/pool.ts'
+import { evolve, followClock, restoreState, type State } from './allocator/state.ts'
+import { asProblem } from './problems.ts'
+import type { Store } from './store/store.ts'
+
+export interface LedgerEdges {
+  readonly store: Store
+  /** The wall clock, in unix milliseconds. */
+  readonly nowUnixMs: () => number
+  /** A clock that nobody sets, in milliseconds: tells when the wall clock was set. */
+  readonly uptimeMs: () => number
+}
+
+/** What one request asks of the state. @throws {IpamProblem} to refuse. */
+export type Decide<Reply> = (
+  state: State,
+  nowUnixMs: number,
+) => { readonly reply: Reply; readonly events: readonly LeaseEvent[] }
+
+interface Command {
+  /** Decides, and returns what is to be stored and how to answer once it is. @throws {IpamProblem} to refuse. */
+  readonly decide: (
+    state: State,
+    nowUnixMs: number,
+  ) => { readonly events: readonly LeaseEvent[]; readonly answer: () => void }
+  readonly reject: (reason: Error) => void
+}
+
+// Differences below are the rounding and the drift of clocks.
+const MIN_CLOCK_STEP_MS = 1000
+
+/**
+ * The one writer of the store. Requests that arrive in one turn of the event loop are decided in order against one state
+ * and share one commit. Each is answered when the commit is durable, never before (invariant 2).
+ */
+export class Ledger {
+  readonly #pools: readonly Pool[]
+  readonly #edges: LedgerEdges
+  /** Undefined after a failed commit, until it is restored from the store. */
+  #state: State | undefined
+  /** Wall clock less uptime, when the moments in the state were last right. */
+  #clockOffsetMs = 0
+  #storeHasFailed = false
+  #queue: Command[] = []
+
+  /** @throws {StoreError} when the store can't be read. */
+  constructor(pools: readonly Pool[], edges: LedgerEdges) {
+    this.#pools = pools
+    this.#edges = edges
+    this.#restore()
+  }
+
+  /** Decides with the others of this turn, and resolves when what was decided is durable. @throws {IpamProblem} */
+  execute<Reply>(decide: Decide<Reply>): Promise<Reply> {
+    return new Promise((resolve, reject) => {
+      if (this.#queue.length === 0) setImmediate(() => this.flush())
+      this.#queue.push({
+        decide: (state, nowUnixMs) => {
+          const { reply, events } = decide(state, nowUnixMs)
+          return { events, answer: () => resolve(reply) }
+        },
+        reject,
+      })
+    })
+  }
+
+  /**
+   * Decides at once, behind what is waiting, and stores changes that the state can't follow: it is restored from the store.
+   *
+   * @throws {IpamProblem}
+   */
+  replace(decide: (state: State, nowUnixMs: number) => readonly StoredChange[]): void {
+    this.flush()
+    try {
+      const nowUnixMs = this.#edges.nowUnixMs()
+      const state = this.#state ?? this.#restore()
+      this.#followClock(state, nowUnixMs)
+      const changes = decide(state, nowUnixMs)
+      if (changes.length === 0) return
+      this.#commit(changes)
+      this.#state = undefined
+    } catch (cause) {
+      throw asProblem(cause)
+    }
+  }
+
+  /** Commits what is waiting. */
+  flush(): void {
+    const batch = this.#queue
+    this.#queue = []
+    if (batch.length === 0) return
+    try {
+      for (const answer of this.#decideAndCommit(batch)) answer()
+    } catch (cause) {
+      // The state in memory has what the store has not.
+      this.#state = undefined
+      const problem = asProblem(cause)
+      for (const { reject } of batch) reject(problem)
+    }
+  }
+
+  /** Writes, without a change, when the last write failed. @throws {IpamProblem} when it still does. */
+  probeAfterFailure(): void {
+    if (!this.#storeHasFailed) return
+    try {
+      this.#edges.store.probe()
+      this.#storeHasFailed = false
+    } catch (cause) {
+      throw asProblem(cause)
+    }
+  }
+
+  /** @throws when nothing of the batch was stored. */
+  #decideAndCommit(batch: readonly Command[]): readonly (() => void)[] {
+    const nowUnixMs = this.#edges.nowUnixMs()
+    const state = this.#state ?? this.#restore()
+    this.#followClock(state, nowUnixMs)
+    const answers: (() => void)[] = []
+    const events: LeaseEvent[] = []
+    for (const { decide, reject } of batch) {
+      try {
+        const decision = decide(state, nowUnixMs)
+        // Applied at once, so that the next request of the batch is decided against it.
+        for (const event of decision.events) evolve(state, event)
+        events.push(...decision.events)
+        answers.push(decision.answer)
+      } catch (refusal) {
+        if (!(refusal instanceof IpamProblem)) throw refusal
+        reject(refusal)
+      }
+    }
+    if (events.length > 0) this.#commit(events)
+    return answers
+  }
+
+  #commit(events: readonly StoredChange[]): void {
+    try {
+      this.#edges.store.commit(events)
+      this.#storeHasFailed = false
+    } catch (cause) {
+      this.#storeHasFailed = true
+      throw cause
+    }
+  }
+
+  #restore(): State {
+    const nowUnixMs = this.#edges.nowUnixMs()
+    this.#clockOffsetMs = nowUnixMs - this.#edges.uptimeMs()
+    this.#state = restoreState(this.#pools, this.#edges.store.load(), nowUnixMs)
+    return this.#state
+  }
+
+  // Else an address would be reused at once when the clock is set forward, and kept out for hours when it is set back.
+  #followClock(state: State, nowUnixMs: number): void {
+    const stepMs = nowUnixMs - this.#edges.uptimeMs() - this.#clockOffsetMs
+    if (Math.abs(stepMs) < MIN_CLOCK_STEP_MS) return
+    followClock(state, stepMs)
+    this.#clockOffsetMs += stepMs
+  }
+}
