@@ -156,6 +156,11 @@ const refused = [
     want: 'pools[0].blockSource.socket: "/run/up.sock": want none beside type "local"',
   },
   {
+    name: 'a short grace where the locks of ADD may be out of sight',
+    config: { ...CONFIG, socket: '/run/elsewhere/ipamd.sock', reconcile: { graceSeconds: 59 } },
+    want: 'reconcile.graceSeconds: 59: want at least 60 where the socket is not in /run/tulle',
+  },
+  {
     name: 'two pools that take the pod CIDRs of the node',
     config: { ...CONFIG, pools: [{ name: 'a' }, { name: 'b' }], blockSource: { type: 'kubernetes' } },
     want: 'pools[1].blockSource.type: "kubernetes": pool "a" has it, want it once',

@@ -1,4 +1,6 @@
+import { dirname } from 'node:path'
 import type { ErrorObject } from 'ajv'
+import { DEFAULT_SOCKET_PATH } from '../lib/cni/tulle-configuration.ts'
 import { validate } from '../generated/ipamd-config-validator.js'
 import { shown } from '../lib/ipam/fields.ts'
 import { parseAddress, type Family } from '../lib/net/address.ts'
@@ -35,6 +37,8 @@ const DEFAULT_COOLDOWN_SECONDS = 30
 const DEFAULT_HISTORY_DAYS = 30
 const DEFAULT_HISTORY_ROWS = 500_000
 const DEFAULT_RECONCILE_SECONDS = { interval: 60, grace: 120 } as const
+/** Longer than any ADD of a runtime takes. */
+const MIN_GRACE_SECONDS_WITHOUT_LOCKS = 60
 const DAY_MS = 86_400_000
 
 // The shapes that the schema promises.
@@ -83,6 +87,7 @@ export function parseConfig(text: string, hostName: string): IpamdConfig {
   refuseRepeatedNames(pools)
   refuseSecondHandedOver(pools)
   refuseUnnamedNode(document, pools)
+  refuseShortGrace(document)
   const serviceRanges = parsePrefixes(document.serviceRanges, 'serviceRanges')
   refuseOverlaps(pools, serviceRanges)
   return {
@@ -257,6 +262,17 @@ function refuseUnnamedNode({ node, socket }: ConfigDocument, pools: readonly Poo
     if (blockSource.socket !== socket) continue
     throw new ConfigError(`pools[${index}].blockSource.socket: ${shown(socket)}: want another ipamd's socket`)
   }
+}
+
+// Within the grace an ADD that is under way is safe also where its lock can't be seen: it has ended, or given up, by then.
+function refuseShortGrace({ socket, reconcile }: ConfigDocument): void {
+  const grace = reconcile?.graceSeconds
+  if (grace === undefined || grace >= MIN_GRACE_SECONDS_WITHOUT_LOCKS) return
+  const locks = dirname(DEFAULT_SOCKET_PATH)
+  if (dirname(socket) === locks) return
+  throw new ConfigError(
+    `reconcile.graceSeconds: ${grace}: want at least ${MIN_GRACE_SECONDS_WITHOUT_LOCKS} where the socket is not in ${locks}: the locks of ADD and DEL are there, and may be out of sight`,
+  )
 }
 
 // A node has one set of pod CIDRs.

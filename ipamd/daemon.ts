@@ -59,6 +59,8 @@ export interface DaemonEdges {
   readonly onBlockTaken: (block: Prefix, by: Deadline) => Promise<void>
   /** Which attachments have addresses as the kernel sees it: what a lost store is made from. */
   readonly readMarks: (by: Deadline) => Promise<readonly LeaseMark[]>
+  /** Which blocks the node had, as the kernel sees it. Absent: nobody looks. */
+  readonly readBlockMarks?: (by: Deadline) => Promise<readonly Prefix[]>
   /**
    * Called after a block was given back, and again when it rejects. It must be idempotent and keep the deadline. The block is
    * not announced again before it has ended.

@@ -34,8 +34,8 @@ class WatchedStore implements Store {
     if (this.isBroken) throw new StoreError('Cannot write lease store x: disk full')
   }
 
-  trimEvents(bounds: Parameters<Store['trimEvents']>[0]): void {
-    this.#real.trimEvents(bounds)
+  trimEvents(bounds: Parameters<Store['trimEvents']>[0]): boolean {
+    return this.#real.trimEvents(bounds)
   }
 
   close(): void {

@@ -246,9 +246,13 @@ export class LeaseService {
     })
   }
 
-  /** Forgets what happened too long ago, some of it. To be called now and then. @throws {StoreError} */
-  trimHistory({ keepMs, maxRows }: HistoryBounds): void {
-    this.#edges.store.trimEvents({ beforeUnixMs: this.#edges.nowUnixMs() - keepMs, maxRows })
+  /**
+   * Forgets what happened too long ago, some of it. To be called now and then.
+   *
+   * @returns True when there may be more. @throws {StoreError}
+   */
+  trimHistory({ keepMs, maxRows }: HistoryBounds): boolean {
+    return this.#edges.store.trimEvents({ beforeUnixMs: this.#edges.nowUnixMs() - keepMs, maxRows })
   }
 
   /** Resolves when a new attachment would get a lease now. @throws {IpamProblem} that says why it would not. */

@@ -2,7 +2,7 @@ import { IpamProblem } from '../lib/ipam/errors.ts'
 import type { LeaseEvent, StoredChange } from './allocator/events.ts'
 import type { Pool } from './allocator/pool.ts'
 import { evolve, followClock, restoreState, type State } from './allocator/state.ts'
-import { asProblem } from './problems.ts'
+import { problemFor } from './problems.ts'
 import type { Store } from './store/store.ts'
 
 export interface LedgerEdges {
@@ -82,7 +82,7 @@ export class Ledger {
       this.#commit(changes)
       this.#state = undefined
     } catch (cause) {
-      throw asProblem(cause)
+      throw problemFor(cause)
     }
   }
 
@@ -96,7 +96,7 @@ export class Ledger {
     } catch (cause) {
       // The state in memory has what the store has not.
       this.#state = undefined
-      const problem = asProblem(cause)
+      const problem = problemFor(cause)
       for (const { reject } of batch) reject(problem)
     }
   }
@@ -108,7 +108,7 @@ export class Ledger {
       this.#edges.store.probe()
       this.#storeHasFailed = false
     } catch (cause) {
-      throw asProblem(cause)
+      throw problemFor(cause)
     }
   }
 

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
+import { setFlagsFromString } from 'node:v8'
 import { DEFAULT_SOCKET_PATH } from '../lib/cni/tulle-configuration.ts'
 import { observeHostRanges } from '../lib/kernel/host-ranges.ts'
 import { loadAddon } from '../native/addon.ts'
@@ -13,7 +14,7 @@ import { jsonLog, type Log } from '../lib/log/json-log.ts'
 import { dropExposure, readExposures } from '../lib/os/exposure-files.ts'
 import { linuxNode } from './reconcile/linux-node.ts'
 import { readBootFacts } from './read-boot-facts.ts'
-import { readLeaseMarks } from './read-lease-marks.ts'
+import { readBlockMarks, readLeaseMarks } from './read-lease-marks.ts'
 
 /**
  * Runs ipamd: resolves when it serves, or when it has failed. After SIGTERM or SIGINT the process ends by itself, in less
@@ -42,6 +43,7 @@ const KERNEL_THREADS = '8'
 
 async function serve(configPath: string, addonPath: string): Promise<void> {
   process.env['UV_THREADPOOL_SIZE'] ??= KERNEL_THREADS
+  keepMemorySmall()
   const log = jsonLog(text => process.stderr.write(text))
   // When the reader of the log goes away there is nowhere to say so, and leases matter more than lines about them.
   process.stderr.on('error', () => {})
@@ -59,6 +61,7 @@ async function serve(configPath: string, addonPath: string): Promise<void> {
       boot: readBootFacts(),
       onBlockTaken: addBlockRoute(addon, log),
       readMarks: readLeaseMarks(addon),
+      readBlockMarks: readBlockMarks(addon),
       onBlockReturned: deleteBlockRoute(addon, log),
       readHostRanges: by => observeHostRanges(addon, by),
       node: linuxNode(addon, DEFAULT_SOCKET_PATH),
@@ -79,6 +82,14 @@ async function serve(configPath: string, addonPath: string): Promise<void> {
     process.stderr.write(`ipamd: ${configPath}: ${(failure as Error).message}\n`)
     process.exitCode = 1
   }
+}
+
+/**
+ * The space for new objects stays at its first size, a megabyte. It would grow to thirty times that while the leases are read at
+ * start, and the memory is not given back. V8 reads the flag whenever it is about to let it grow.
+ */
+function keepMemorySmall(): void {
+  setFlagsFromString('--semi-space-growth-factor=1')
 }
 
 function stopOnSignal(daemon: Daemon, log: Log): void {

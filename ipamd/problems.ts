@@ -173,13 +173,6 @@ export function grantProblem(refusal: Exclude<Granting, { kind: 'granted' }>): I
   }
 }
 
-/** Any failure as a problem. */
-export function asProblem(cause: unknown): IpamProblem {
-  if (cause instanceof IpamProblem) return cause
-  if (cause instanceof StoreError) return storeFailed(cause)
-  return new IpamProblem('internal', 'ipamd failed; its log has more', { cause })
-}
-
 export function storeFailed(cause: StoreError): IpamProblem {
   return new IpamProblem('store-failed', cause.message, { cause })
 }

@@ -1,5 +1,5 @@
 import { openLinuxKernel } from '../lib/kernel/linux-kernel.ts'
-import { bitsOf } from '../lib/net/prefix.ts'
+import { bitsOf, type Prefix } from '../lib/net/prefix.ts'
 import type { ObservedLink, OwnRoute } from '../lib/plan/observed.ts'
 import { parseOwner } from '../lib/plan/owner.ts'
 import type { Deadline } from '../lib/time/deadline.ts'
@@ -11,6 +11,15 @@ export function readLeaseMarks(addon: NativeAddon): (by: Deadline) => Promise<re
   return async by => {
     using kernel = openLinuxKernel(addon, { exchange: 'async' })
     return leaseMarksOf(await kernel.observeOwnLinks(by), await kernel.observeOwnRoutes(by))
+  }
+}
+
+/** Reads which blocks the node has had, from the routes that refuse packets to their free addresses. @throws {KernelError} */
+export function readBlockMarks(addon: NativeAddon): (by: Deadline) => Promise<readonly Prefix[]> {
+  return async by => {
+    using kernel = openLinuxKernel(addon, { exchange: 'async' })
+    const routes = await kernel.observeOwnRoutes(by)
+    return routes.filter(({ linkIndex }) => linkIndex === undefined).map(({ to }) => to)
   }
 }
 

@@ -125,7 +125,7 @@ async function examine(files: Files, past: readonly Step[]): Promise<string | un
     // A power loss is no damage: SQLite has to cope by itself.
     if (said.length > 0) return said.join()
     const store = new SqliteStore(path, BOOT)
-    const { leases } = store.load()
+    const leases = [...store.load().leases]
     store.close()
     using database = new DatabaseSync(path)
     const checked = database

@@ -106,7 +106,8 @@ export function allocate(state: State, request: AskedFor, nowUnixMs: number): Al
   const lease: Lease = {
     attachment: request.attachment,
     pool: pool.pool.name,
-    addresses,
+    // A list that grew by push() has room for sixteen more, and leases are many.
+    addresses: [...addresses],
     leasedAtUnixMs: nowUnixMs,
     ...(request.owner === undefined ? {} : { owner: request.owner }),
     ...(request.stickySeconds === undefined ? {} : { stickySeconds: request.stickySeconds }),

@@ -101,6 +101,21 @@ for (const { name, pool } of drained) {
   })
 }
 
+t.test(
+  'giveBack() keeps a block with a reserved address, which its owner gets when the node may have no other (R33)',
+  async t => {
+    const node = new FakeNode(smallPool(['10.0.0.0/28'], { maxBlocks: 2 }))
+    node.lease('a')
+    node.reserve('10.0.0.6', 'ns/db-0')
+    node.lease('b', { owner: 'ns/db-0' })
+    node.release('b')
+    node.now += 30_000
+    t.same(node.giveBack(), [])
+    t.equal(node.lease('c'), 'pool-exhausted')
+    t.equal(node.lease('b', { owner: 'ns/db-0' }), '10.0.0.6')
+  },
+)
+
 t.test('giveBack() gives an empty drained block back at start', async t => {
   const block = { pool: 'gone', prefix: parsePrefix('10.9.0.0/24') }
   const freed = [{ address: parseAddress('10.9.0.2'), block, freedAtUnixMs: T0 - 30_000 }]

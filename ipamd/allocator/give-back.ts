@@ -1,4 +1,6 @@
+import { containsAddress } from '../../lib/net/prefix.ts'
 import type { LeaseEvent } from './events.ts'
+import type { Reservation } from './reservation.ts'
 import { hasRoom, type BlockState, type State } from './state.ts'
 
 // Forgetting the freed addresses of a block looks at all that the pool has: some milliseconds each.
@@ -6,14 +8,16 @@ const MAX_AT_ONCE = 8
 
 /**
  * Decides which blocks the node gives back: those without a lease, in which nothing cools down or is kept for an owner. Of
- * each family of a pool one block with a free address stays, so that the next lease does not take it right back. Changes
- * nothing. A bounded number at once.
+ * each family of a pool one block with a free address stays, so that the next lease does not take it right back. One with a
+ * reserved address stays too: its owner could not have it when the node may take no other block. Changes nothing. A bounded
+ * number at once.
  */
 export function giveBack(state: State, nowUnixMs: number): readonly (LeaseEvent & { type: 'block-returned' })[] {
   const leaving: BlockState[] = state.blocks.filter(block => block.isDrained && isAtRest(block, nowUnixMs))
-  for (const { blocks } of [...state.pools.values()].flatMap(pool => pool.families)) {
+  for (const { blocks, reservations } of [...state.pools.values()].flatMap(pool => pool.families)) {
     const staying = blockToKeep(blocks)
-    leaving.push(...blocks.filter(block => block !== staying && isAtRest(block, nowUnixMs)))
+    const isSpare = (block: BlockState): boolean => block !== staying && !hasReservation(block, reservations)
+    leaving.push(...blocks.filter(block => isSpare(block) && isAtRest(block, nowUnixMs)))
   }
   return leaving
     .slice(0, MAX_AT_ONCE)
@@ -28,6 +32,10 @@ function blockToKeep(blocks: readonly BlockState[]): BlockState | undefined {
       (best, block) => (best && best.leasedCount >= block.leasedCount ? best : block),
       undefined,
     )
+}
+
+function hasReservation({ prefix }: BlockState, reservations: ReadonlyMap<bigint, Reservation>): boolean {
+  return reservations.values().some(({ address }) => containsAddress(prefix, address))
 }
 
 /** True when nothing of the block is leased, cools down or is kept for an owner. */

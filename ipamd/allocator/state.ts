@@ -115,7 +115,8 @@ function emptyFamily(pool: Pool, family: Family, reservations: ReadonlyMap<bigin
 /** What the store holds. */
 export interface Snapshot {
   readonly blocks: readonly TakenBlock[]
-  readonly leases: readonly Lease[]
+  /** Read from the store once, one by one. */
+  readonly leases: Iterable<Lease>
   /** Least recently freed first. */
   readonly freed: readonly StoredFreedAddress[]
   readonly reservations: readonly Reservation[]

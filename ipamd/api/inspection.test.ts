@@ -2,8 +2,9 @@ import { DatabaseSync } from 'node:sqlite'
 import { join } from 'node:path'
 import t from 'tap'
 import { parseBlocksReply, parseHistoryReply, parseLeasePage, type LeasePage } from '../../lib/ipam/inspection.ts'
-import { formatAddress } from '../../lib/net/address.ts'
+import { formatAddress, parseAddress } from '../../lib/net/address.ts'
 import { formatPrefix } from '../../lib/net/prefix.ts'
+import { historySql } from '../store/history.ts'
 import { post, send } from '../test-request.ts'
 import { startForTest, type TestDaemon } from './test-daemon.ts'
 
@@ -183,4 +184,39 @@ t.test('GET /v1/blocks reports the blocks with what is leased and freed', async 
       { ...counts, prefix: 'fd00:10:244::/64' },
     ],
   )
+})
+
+t.test('the history of an address and of a container is found by an index, however long the history is', async t => {
+  await using daemon = await startForTest()
+  await lease(daemon, 'a', 0)
+  using database = new DatabaseSync(join(daemon.folder, 'state', 'ipam.db'), { readOnly: true })
+  for (const [query, index] of [
+    [{ address: parseAddress('10.244.0.2'), limit: 1 }, 'event_by_address'],
+    [{ containerId: 'a', limit: 1 }, 'event_by_container'],
+    [{ network: 'net', containerId: 'a', ifName: 'eth0', limit: 1 }, 'event_by_container'],
+  ] as const) {
+    const { sql, parameters } = historySql(query)
+    const plan = database.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(...parameters)
+    const details = plan.map(row => String(row['detail']))
+    t.ok(
+      details.some(detail => detail.includes(`SEARCH event USING INDEX ${index}`)),
+      details.join('\n'),
+    )
+    t.notOk(
+      details.some(detail => detail.startsWith('SCAN event')),
+      details.join('\n'),
+    )
+  }
+})
+
+t.test('POST /v1/backup keeps nobody waiting: who asks for a lease meanwhile gets it', async t => {
+  await using daemon = await startForTest()
+  await lease(daemon, 'a', 0)
+  const file = join(daemon.folder, 'copy.db')
+  const backup = post(daemon.socket, '/v1/backup', { file })
+  await lease(daemon, 'b', 1)
+  t.equal((await backup).status, 200)
+  using copy = new DatabaseSync(file, { readOnly: true })
+  t.match(copy.prepare('PRAGMA integrity_check').get(), { integrity_check: 'ok' })
+  t.match(copy.prepare('SELECT container_id FROM lease ORDER BY id').get(), { container_id: 'a' })
 })

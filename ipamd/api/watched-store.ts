@@ -43,8 +43,8 @@ export class WatchedStore implements Store {
     this.#store.probe()
   }
 
-  trimEvents(bounds: Parameters<Store['trimEvents']>[0]): void {
-    this.#store.trimEvents(bounds)
+  trimEvents(bounds: Parameters<Store['trimEvents']>[0]): boolean {
+    return this.#store.trimEvents(bounds)
   }
 
   close(): void {

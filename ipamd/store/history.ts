@@ -123,7 +123,8 @@ function tenureIn(row: Row, ends: Ends): Tenure {
   }
 }
 
-function historySql({ address, network, containerId, ifName }: HistoryQuery) {
+/** For recordedTenures(), and for the test that looks how SQLite finds the rows. */
+export function historySql({ address, network, containerId, ifName }: HistoryQuery) {
   const given = [
     ['address = ?', address === undefined ? undefined : addressToBytes(address)],
     ['network = ?', network],

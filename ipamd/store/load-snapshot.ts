@@ -1,7 +1,7 @@
 import type { DatabaseSync, SQLOutputValue } from 'node:sqlite'
 import type { Lease, LeasedAddress } from '../../lib/ipam/lease.ts'
-import { addressFromBytes } from '../../lib/net/address.ts'
-import { parsePrefix } from '../../lib/net/prefix.ts'
+import { addressFromBytes, type Address } from '../../lib/net/address.ts'
+import { parsePrefix, type Prefix } from '../../lib/net/prefix.ts'
 import { gatewayOf } from '../allocator/pool.ts'
 import type { Reservation } from '../allocator/reservation.ts'
 import type { Snapshot, TakenBlock } from '../allocator/state.ts'
@@ -17,7 +17,8 @@ export function loadSnapshot(database: DatabaseSync): Snapshot {
   }
   return {
     blocks: [...blocks.values()],
-    leases: loadLeases(database, blocks),
+    // One by one: 60,000 of them in a list, beside what is made of them, would be the largest that the daemon ever needs.
+    leases: { [Symbol.iterator]: () => loadLeases(database, blocks) },
     freed: loadFreed(database, blocks),
     reservations: loadReservations(database),
     podCidrs: loadPodCidrs(database),
@@ -26,9 +27,11 @@ export function loadSnapshot(database: DatabaseSync): Snapshot {
   }
 }
 
-function loadLeases(database: DatabaseSync, blocks: ReadonlyMap<number, TakenBlock>): Lease[] {
-  const leases: Lease[] = []
+function* loadLeases(database: DatabaseSync, blocks: ReadonlyMap<number, TakenBlock>): Generator<Lease, void> {
+  const shared = new SharedTexts()
+  const gateways = new Map<Prefix, Address | undefined>()
   let currentId: number | undefined
+  let lease: Omit<Lease, 'addresses'> | undefined
   let addresses: LeasedAddress[] = []
   const rows = database
     .prepare(
@@ -39,26 +42,40 @@ function loadLeases(database: DatabaseSync, blocks: ReadonlyMap<number, TakenBlo
   for (const row of rows) {
     const id = number(row, 'id')
     if (id !== currentId) {
+      // A list that grew by push() has room for sixteen more.
+      if (lease !== undefined) yield { ...lease, addresses: [...addresses] }
       currentId = id
       addresses = []
-      leases.push({
+      lease = {
         attachment: {
-          network: text(row, 'network'),
+          network: shared.text(row, 'network'),
           containerId: text(row, 'container_id'),
-          ifName: text(row, 'if_name'),
+          ifName: shared.text(row, 'if_name'),
         },
-        pool: text(row, 'pool'),
-        addresses,
+        pool: shared.text(row, 'pool'),
         leasedAtUnixMs: number(row, 'leased_at_unix_ms'),
         ...keepOf(row),
-      })
+      }
     }
     const { prefix } = blockOf(blocks, row)
-    const gateway = gatewayOf(prefix)
+    if (!gateways.has(prefix)) gateways.set(prefix, gatewayOf(prefix))
+    const gateway = gateways.get(prefix)
     const address = addressFromBytes(bytes(row, 'address'))
     addresses.push({ address, block: prefix, ...(gateway === undefined ? {} : { gateway }) })
   }
-  return leases
+  if (lease !== undefined) yield { ...lease, addresses: [...addresses] }
+}
+
+/** Texts that many rows have alike, each of them kept once: SQLite gives a new one for each row. */
+class SharedTexts {
+  readonly #texts = new Map<string, string>()
+
+  text(row: Row, column: string): string {
+    const given = text(row, column)
+    const known = this.#texts.get(given)
+    if (known === undefined) this.#texts.set(given, given)
+    return known ?? given
+  }
 }
 
 function loadFreed(database: DatabaseSync, blocks: ReadonlyMap<number, TakenBlock>): Snapshot['freed'] {

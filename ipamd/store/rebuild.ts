@@ -1,8 +1,9 @@
 import { attachmentKeyText } from '../../lib/ipam/attachment.ts'
 import type { LeasedAddress } from '../../lib/ipam/lease.ts'
 import { formatAddress, type Address } from '../../lib/net/address.ts'
-import { containsAddress, formatPrefix, prefixOf, type Prefix } from '../../lib/net/prefix.ts'
+import { containsAddress, containsPrefix, formatPrefix, overlaps, prefixOf, type Prefix } from '../../lib/net/prefix.ts'
 import type { LeaseEvent } from '../allocator/events.ts'
+import { withPodCidrs } from '../allocator/pod-cidr.ts'
 import { blockLengthIn, gatewayOf, type Pool } from '../allocator/pool.ts'
 import type { LeaseMark } from './lease-mark.ts'
 
@@ -12,6 +13,8 @@ export interface Evidence {
   readonly kernel: readonly LeaseMark[]
   /** From what can still be read of a damaged store. It may be out of date. */
   readonly damagedStore: readonly LeaseMark[]
+  /** Blocks that the node had, from either. Absent: their sizes are those that the configuration gives. */
+  readonly blocks?: readonly Prefix[]
 }
 
 /** What a store is made from. */
@@ -29,7 +32,11 @@ export interface Rebuilt {
  * store says is kept, also where nothing confirms it: interfaces that other plugins made have no mark of ours.
  */
 export function rebuild(pools: readonly Pool[], evidence: Evidence, nowUnixMs: number): Rebuilt {
-  const rebuilding = new Rebuilding(pools, nowUnixMs)
+  const known = evidence.blocks ?? []
+  const rebuilding = new Rebuilding(
+    pools.map(pool => withHandedOver(pool, { pools, known })),
+    { known, nowUnixMs },
+  )
   for (const mark of evidence.kernel) rebuilding.take(mark, 'tulle')
   for (const mark of evidence.damagedStore) rebuilding.take(mark, undefined)
   return rebuilding
@@ -43,9 +50,14 @@ class Rebuilding implements Rebuilt {
   readonly #attachments = new Set<string>()
   readonly #addresses = new Set<string>()
   readonly #blocks = new Set<string>()
+  readonly #known: readonly Prefix[]
 
-  constructor(pools: readonly Pool[], nowUnixMs: number) {
+  constructor(
+    pools: readonly Pool[],
+    { known, nowUnixMs }: { readonly known: readonly Prefix[]; readonly nowUnixMs: number },
+  ) {
     this.#pools = pools
+    this.#known = known
     this.#nowUnixMs = nowUnixMs
   }
 
@@ -54,9 +66,13 @@ class Rebuilding implements Rebuilt {
     const key = attachmentKeyText(attachment)
     if (this.#attachments.has(key)) return
     // What is in no pool is nothing that we could lease to somebody else.
-    const pool = this.#pools.find(each => addresses.some(address => blockIn(each, address) !== undefined))
+    const pool = this.#pools.find(each =>
+      addresses.some(address => blockIn(each, { address, known: this.#known }) !== undefined),
+    )
     if (pool === undefined) return this.#refuse(key, addresses, 'in no pool')
-    const placed = addresses.map(address => leasedIn(pool, address)).filter(each => each !== undefined)
+    const placed = addresses
+      .map(address => leasedIn(pool, { address, known: this.#known }))
+      .filter(each => each !== undefined)
     if (new Set(placed.map(({ address }) => address.family)).size < placed.length) {
       return this.#refuse(key, addresses, 'more than one of a family')
     }
@@ -84,15 +100,36 @@ class Rebuilding implements Rebuilt {
   }
 }
 
-function leasedIn(pool: Pool, address: Address): LeasedAddress | undefined {
-  const block = blockIn(pool, address)
+/** An address, and the blocks that the node is known to have had. */
+interface Placing {
+  readonly address: Address
+  readonly known: readonly Prefix[]
+}
+
+/** A pool whose blocks are handed over, with the blocks that are no other pool's: the configuration does not name them. */
+function withHandedOver(
+  pool: Pool,
+  { pools, known }: { readonly pools: readonly Pool[]; readonly known: readonly Prefix[] },
+): Pool {
+  const others = pools.flatMap(({ prefixes }) => prefixes)
+  const prefixes = known.filter(block => !others.some(each => overlaps(each, block)))
+  return withPodCidrs(
+    pool,
+    prefixes.map(prefix => ({ pool: pool.name, prefix })),
+  )
+}
+
+function leasedIn(pool: Pool, { address, known }: Placing): LeasedAddress | undefined {
+  const block = blockIn(pool, { address, known })
   if (block === undefined) return undefined
   const gateway = gatewayOf(block)
   return { address, block, ...(gateway === undefined ? {} : { gateway }) }
 }
 
-/** The block of the pool that has the address, as it would be carved now. */
-function blockIn(pool: Pool, address: Address): Prefix | undefined {
+/** The block of the pool that has the address: the one that the node had, or as it would be carved now. */
+function blockIn(pool: Pool, { address, known }: Placing): Prefix | undefined {
   const prefix = pool.prefixes.find(each => containsAddress(each, address))
-  return prefix && prefixOf(address, blockLengthIn(pool, prefix))
+  if (prefix === undefined) return undefined
+  const had = known.find(block => containsAddress(block, address) && containsPrefix(prefix, block))
+  return had ?? prefixOf(address, blockLengthIn(pool, prefix))
 }

@@ -5,9 +5,10 @@ import { DatabaseSync } from 'node:sqlite'
 import t, { type Test } from 'tap'
 import type { Lease } from '../../lib/ipam/lease.ts'
 import { formatAddress, parseAddress } from '../../lib/net/address.ts'
-import { parsePrefix } from '../../lib/net/prefix.ts'
+import { formatPrefix, parsePrefix } from '../../lib/net/prefix.ts'
 import { Deadline } from '../../lib/time/deadline.ts'
 import type { LeaseEvent } from '../allocator/events.ts'
+import type { Pool } from '../allocator/pool.ts'
 import { parseConfig } from '../config.ts'
 import { jsonLog } from '../../lib/log/json-log.ts'
 import type { LeaseMark } from './lease-mark.ts'
@@ -106,7 +107,7 @@ function rig(t: Test): Rig {
       }
       await restoreStore(path, { pools, edges, by: Deadline.in(1000) })
       const restored = new SqliteStore(path, BOOT)
-      const { leases } = restored.load()
+      const leases = [...restored.load().leases]
       restored.close()
       return leases.map(textOf)
     },
@@ -250,4 +251,45 @@ t.test('restoreStore() keeps the reservations of a damaged store: nothing else k
   const restored = new SqliteStore(path, BOOT)
   t.same(restored.load().reservations, reservations)
   restored.close()
+})
+
+t.test('restoreStore() keeps what a damaged store says of other nodes’ blocks and of pod CIDRs', async t => {
+  const { path, restore } = rig(t)
+  const store = new SqliteStore(path, BOOT)
+  const grantee = { node: 'n2', instance: '1:2', sequence: 7 }
+  store.commit([
+    { type: 'block-taken', pool: 'default', prefix: parsePrefix('10.244.9.0/24'), node: 'n2', atUnixMs: NOW },
+    { type: 'grantee-seen', grantee },
+    { type: 'upstream-asked', pool: 'other', sequence: 3 },
+    { type: 'pod-cidrs-handed-over', pool: 'pods', podCidrs: [parsePrefix('10.1.0.0/24')] },
+  ])
+  store.close()
+  {
+    using database = new DatabaseSync(path, { enableForeignKeyConstraints: false })
+    database.exec("DELETE FROM lease WHERE container_id = 'c0'")
+  }
+  await restore()
+  const restored = new SqliteStore(path, BOOT)
+  const { blocks, grantees, sequences, podCidrs } = restored.load()
+  restored.close()
+  t.same(
+    blocks.filter(({ node }) => node !== undefined),
+    [{ pool: 'default', prefix: parsePrefix('10.244.9.0/24'), node: 'n2' }],
+  )
+  t.same(grantees, [grantee])
+  t.same(sequences, [{ pool: 'other', sequence: 3 }])
+  t.same(podCidrs, [{ pool: 'pods', prefix: parsePrefix('10.1.0.0/24') }])
+})
+
+t.test('rebuild() takes blocks as the node had them, also those that were handed over', async t => {
+  const handedOver = { ...pools[0], name: 'pods', prefixes: [], blockSource: { type: 'kubernetes' } } as const
+  const blocks = ['10.1.0.0/24', '10.244.3.0/26'].map(parsePrefix)
+  const kernel = [mark('a', '10.1.0.9'), mark('b', '10.244.3.7'), mark('c', '10.2.0.1')]
+  const { events, refused } = rebuild([...pools, handedOver as Pool], { kernel, damagedStore: [], blocks }, NOW)
+  t.same(
+    events.flatMap(event => (event.type === 'block-taken' ? [`${event.pool} ${formatPrefix(event.prefix)}`] : [])),
+    ['pods 10.1.0.0/24', 'default 10.244.3.0/26'],
+  )
+  t.same(leasesOf(events), ['a 10.1.0.9', 'b 10.244.3.7'])
+  t.same(refused, ['net/c/eth0: 10.2.0.1: in no pool'])
 })

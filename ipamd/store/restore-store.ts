@@ -2,13 +2,14 @@ import { existsSync, renameSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { syncFolder } from '../../lib/os/durable-file.ts'
 import type { Deadline } from '../../lib/time/deadline.ts'
-import type { LeaseEvent } from '../allocator/events.ts'
+import { overlaps, type Prefix } from '../../lib/net/prefix.ts'
+import type { LeaseEvent, StoredChange } from '../allocator/events.ts'
 import type { Pool } from '../allocator/pool.ts'
 import type { Log } from '../../lib/log/json-log.ts'
 import type { BootFacts } from './boot-facts.ts'
 import type { LeaseMark } from './lease-mark.ts'
 import { rebuild } from './rebuild.ts'
-import { salvageLeases, salvageReservations } from './salvage.ts'
+import { salvageBlocks, salvageLeases, salvageReservations, type SalvagedBlocks } from './salvage.ts'
 import { examineStore } from './store-health.ts'
 import { SqliteStore } from './store.ts'
 
@@ -19,6 +20,8 @@ export interface RestoreEdges {
   readonly nowUnixMs: () => number
   /** Which attachments have addresses as the kernel sees it. */
   readonly readMarks: (by: Deadline) => Promise<readonly LeaseMark[]>
+  /** Which blocks the node had, as the kernel sees it. Absent: only the damaged store tells. */
+  readonly readBlockMarks?: (by: Deadline) => Promise<readonly Prefix[]>
 }
 
 /**
@@ -42,9 +45,15 @@ export async function restoreStore(
   const kernel = await edges.readMarks(by)
   const damagedStore = health.is === 'damaged' ? salvageLeases(path) : []
   const reservations = health.is === 'damaged' ? salvageReservations(path) : []
-  const { events: rebuiltLeases, refused } = rebuild(pools, { kernel, damagedStore }, edges.nowUnixMs())
-  const events: readonly LeaseEvent[] = [
+  const salvaged = health.is === 'damaged' ? salvageBlocks(path) : NO_BLOCKS
+  const routed = (await edges.readBlockMarks?.(by)) ?? []
+  const own = salvaged.blocks.filter(({ node }) => node === undefined).map(({ prefix }) => prefix)
+  const evidence = { kernel, damagedStore, blocks: [...own, ...routed] }
+  const { events: rebuiltLeases, refused } = rebuild(pools, evidence, edges.nowUnixMs())
+  const events: readonly StoredChange[] = [
     ...rebuiltLeases,
+    ...grantsIn(salvaged, { taken: rebuiltLeases, nowUnixMs: edges.nowUnixMs() }),
+    ...handedOverIn(salvaged),
     // Behind the leases: what is evidence of a lease names no owner, and the store refuses others an address that is reserved.
     ...reservations.map(reservation => ({ type: 'reserved' as const, reservation, atUnixMs: edges.nowUnixMs() })),
   ]
@@ -65,6 +74,28 @@ export async function restoreStore(
   } else if (kernel.length > 0) {
     edges.log.error('lease store was missing, and is made anew', { path, leases, refused })
   }
+}
+
+const NO_BLOCKS: SalvagedBlocks = { blocks: [], podCidrs: [], grantees: [], sequences: [] }
+
+/** What other nodes have from here, and the numbers that go with it. What a live pod of this node has is not theirs. */
+function grantsIn(
+  { blocks, grantees, sequences }: SalvagedBlocks,
+  { taken, nowUnixMs }: { readonly taken: readonly LeaseEvent[]; readonly nowUnixMs: number },
+): readonly LeaseEvent[] {
+  const own = taken.flatMap(event => (event.type === 'block-taken' ? [event.prefix] : []))
+  const granted = blocks.filter(({ node, prefix }) => node !== undefined && !own.some(each => overlaps(each, prefix)))
+  return [
+    ...granted.map(block => ({ type: 'block-taken' as const, ...block, atUnixMs: nowUnixMs })),
+    ...grantees.map(grantee => ({ type: 'grantee-seen' as const, grantee })),
+    ...sequences.map(sequence => ({ type: 'upstream-asked' as const, ...sequence })),
+  ]
+}
+
+function handedOverIn({ podCidrs }: SalvagedBlocks): readonly StoredChange[] {
+  const [first] = podCidrs
+  if (first === undefined) return []
+  return [{ type: 'pod-cidrs-handed-over', pool: first.pool, podCidrs: podCidrs.map(({ prefix }) => prefix) }]
 }
 
 function replaceStore(path: string, { rebuilt, aside }: { readonly rebuilt: string; readonly aside: string }): void {

@@ -2,9 +2,12 @@ import { DatabaseSync } from 'node:sqlite'
 import { parseAttachmentKey, type AttachmentKey } from '../../lib/ipam/attachment.ts'
 import { checkOwner } from '../../lib/ipam/protocol.ts'
 import { addressFromBytes, type Address } from '../../lib/net/address.ts'
+import { parsePrefix } from '../../lib/net/prefix.ts'
+import type { PodCidr } from '../allocator/pod-cidr.ts'
 import type { Reservation } from '../allocator/reservation.ts'
+import type { Grantee, TakenBlock } from '../allocator/state.ts'
 import type { LeaseMark } from './lease-mark.ts'
-import { bytesIn, optionalTextIn, textIn, type Row } from './row.ts'
+import { bytesIn, numberIn, optionalTextIn, textIn, type Row } from './row.ts'
 
 // From both ends: SQLite stops at the page that is damaged, and what lies behind it can be reached from the other side.
 const DIRECTIONS = ['ASC', 'DESC'] as const
@@ -47,6 +50,53 @@ export function salvageReservations(path: string): readonly Reservation[] {
     reservations.set(`${family}:${value}`, reservation)
   }
   return [...reservations.values()]
+}
+
+/** What can still be read of blocks, and of who got them from whom. */
+export interface SalvagedBlocks {
+  readonly blocks: readonly TakenBlock[]
+  readonly podCidrs: readonly PodCidr[]
+  readonly grantees: readonly Grantee[]
+  readonly sequences: readonly { readonly pool: string; readonly sequence: number }[]
+}
+
+/** What can still be read of the blocks in a damaged store. Nothing else knows what other nodes were granted. */
+export function salvageBlocks(path: string): SalvagedBlocks {
+  using database = openOrUndefined(path)
+  if (database === undefined) return { blocks: [], podCidrs: [], grantees: [], sequences: [] }
+  // The same row may come from both ends.
+  const all = <T>(
+    sql: string,
+    { key, read }: { readonly key: string; readonly read: (row: Row) => T },
+  ): readonly T[] => {
+    const found = new Map<unknown, T>()
+    for (const row of rowsOf(database, `${sql} ORDER BY ${key}`)) {
+      const value = orUndefined(() => read(row))
+      if (value !== undefined) found.set(row[key], value)
+    }
+    return [...found.values()]
+  }
+  const rangeIn = (row: Row): PodCidr => ({ pool: textIn(row, 'pool'), prefix: parsePrefix(textIn(row, 'prefix')) })
+  return {
+    blocks: all('SELECT * FROM block', {
+      key: 'id',
+      // Of a store before version 4 the column is missing: every block is this node's.
+      read: row => ({ ...rangeIn(row), node: row['node'] === undefined ? undefined : optionalTextIn(row, 'node') }),
+    }),
+    podCidrs: all('SELECT family, pool, prefix FROM pod_cidr', { key: 'family', read: rangeIn }),
+    grantees: all('SELECT node, instance, sequence FROM grantee', {
+      key: 'node',
+      read: row => ({
+        node: textIn(row, 'node'),
+        instance: textIn(row, 'instance'),
+        sequence: numberIn(row, 'sequence'),
+      }),
+    }),
+    sequences: all('SELECT pool, sequence FROM upstream', {
+      key: 'pool',
+      read: row => ({ pool: textIn(row, 'pool'), sequence: numberIn(row, 'sequence') }),
+    }),
+  }
 }
 
 function reservationIn(row: Row): Reservation {

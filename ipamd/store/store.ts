@@ -19,8 +19,12 @@ export interface Store {
   commit(events: readonly StoredChange[]): void
   /** Writes, without a change, to see whether writing works. @throws {StoreError} */
   probe(): void
-  /** Forgets events that are too old or too many, a bounded number of them. @throws {StoreError} */
-  trimEvents(bounds: EventBounds): void
+  /**
+   * Forgets events that are too old or too many, a bounded number of them.
+   *
+   * @returns True when there may be more. @throws {StoreError}
+   */
+  trimEvents(bounds: EventBounds): boolean
   /** Closes the store. What was written is moved into the main file, unless somebody reads the store just now. */
   close(): void
 }
@@ -78,10 +82,12 @@ export class SqliteStore implements Store {
     this.#transaction(() => this.#database.exec(`PRAGMA user_version = ${STORE_VERSION}`))
   }
 
-  trimEvents({ beforeUnixMs, maxRows }: EventBounds): void {
+  trimEvents({ beforeUnixMs, maxRows }: EventBounds): boolean {
     const bounds = [maxRows, beforeUnixMs, TRIM_ROWS] as const
-    if (this.#read(() => this.#statements.findOldEvent.get(...bounds)) === undefined) return
-    this.#transaction(() => this.#statements.deleteOldEvents.run(...bounds))
+    if (this.#read(() => this.#statements.findOldEvent.get(...bounds)) === undefined) return false
+    let removed = 0
+    this.#transaction(() => (removed = Number(this.#statements.deleteOldEvents.run(...bounds).changes)))
+    return removed === TRIM_ROWS
   }
 
   close(): void {
