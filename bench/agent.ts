@@ -13,9 +13,10 @@ import { until } from '../e2e/netns/harness/until.ts'
  * node gets its route. The API server is the one of the tests, in this process; Node objects are of a usual size.
  */
 
-const SIZES = [1000, 5000] as const
+/** Arguments after the first name the sizes. */
+const SIZES = process.argv.length > 3 ? process.argv.slice(3).map(Number) : [1000, 5000]
 const MODES = ['direct', 'vxlan'] as const
-/** A first argument says how often each is measured. */
+/** The first argument says how often each is measured. */
 const RUNS = Number(process.argv[2] ?? 3)
 const REST_MS = 20_000
 /** As many and as long as a usual node's list of images. */

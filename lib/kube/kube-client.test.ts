@@ -62,7 +62,7 @@ t.test('ask() refuses what is no JSON, and too much of it', async t => {
     }
     more()
   })
-  await t.rejects(client.ask({ method: 'GET', path: NODE }, soon()), /an answer of more than 67108864 bytes/)
+  await t.rejects(client.ask({ method: 'GET', path: NODE }, soon()), /an answer of more than 83886080 bytes/)
 })
 
 t.test('ask() fails at once when nobody listens', async t => {

@@ -6,8 +6,8 @@ import { KubeError } from './kube-error.ts'
 import { LineSplitter } from './line-splitter.ts'
 import type { ServerAccess } from './server-access.ts'
 
-/** A page of a list is the largest answer: 250 objects of at most a few tens of kilobytes. */
-const MAX_REPLY_BYTES = 64 * 1024 * 1024
+/** A page of a list is the largest answer: 50 objects, each of which etcd takes up to 1.5 MiB. */
+const MAX_REPLY_BYTES = 80 * 1024 * 1024
 /** No object is larger than what etcd takes (1.5 MiB); a watch event holds one. */
 const MAX_LINE_BYTES = 4 * 1024 * 1024
 /** Of an error's body, as much as a message needs. */

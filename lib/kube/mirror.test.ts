@@ -67,7 +67,7 @@ t.test('Mirror lists in pages and follows the watch', async t => {
   const names = Array.from({ length: 600 }, (_, index) => `n${index}`)
   const api = await mirrorOf(t, names)
   await until('all are there', () => api.mirror.snapshot?.size === 600)
-  t.equal(api.api.seen.filter(({ url }) => url.includes('limit=250')).length, 3, 'three pages')
+  t.equal(api.api.seen.filter(({ url }) => url.includes('limit=50')).length, 12, 'twelve pages')
   t.equal(api.api.seen[0]?.authorization, 'Bearer secret')
   api.api.delete('n599')
   api.api.put(node('new', 7))

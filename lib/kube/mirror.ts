@@ -6,8 +6,8 @@ import { backoffMs } from './backoff.ts'
 import type { KubeClient } from './kube-client.ts'
 import { KubeError } from './kube-error.ts'
 
-/** Objects of one page of a list. */
-const PAGE_SIZE = 250
+/** Objects of one page of a list. A Node object has some ten kilobytes, and a page is in memory several times at once. */
+const PAGE_SIZE = 50
 const LIST_TIMEOUT_MS = 120_000
 /** The server ends a watch after so long; spread, so that the nodes of a cluster do not come back together. */
 const WATCH_SECONDS = { from: 300, to: 600 } as const
