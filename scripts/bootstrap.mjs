@@ -28,6 +28,7 @@ const STEPS = {
   test: { packages: TEST, scripts: ['scripts/test.ts'], tap: true },
   cri: { packages: TEST, scripts: ['scripts/cri.ts'], tap: true },
   conformance: { packages: [...RUN, ...NAMESPACES], scripts: ['conformance/main.ts'] },
+  e2e: { packages: [...TEST, 'openssl'], scripts: ['scripts/build.ts', 'scripts/e2e.ts'], tap: true },
   bench: { packages: TEST, scripts: ['scripts/build.ts', 'bench/attach.ts'] },
   'bench:agent': { packages: TEST, scripts: ['scripts/build.ts', 'bench/agent.ts'] },
   'bench:ipam': { packages: TEST, scripts: ['scripts/build.ts', 'bench/ipam.ts'] },

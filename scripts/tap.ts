@@ -10,9 +10,14 @@ import type { Totals } from './tap-report.ts'
  * Runs tap on `files`, names what was skipped, and counts.
  *
  * @param options for tap, for example `--bail`.
+ * @param within a command that runs another one in a place of its own, for example `nsenter` with its options.
  * @returns totals with at least one failure when tap says that something failed. A skip without excuse is a failure.
  */
-export async function runTap(files: readonly string[], options: readonly string[] = []): Promise<Totals> {
+export async function runTap(
+  files: readonly string[],
+  options: readonly string[] = [],
+  within: readonly string[] = [],
+): Promise<Totals> {
   const folder = await mkdtemp(join(tmpdir(), 'tulle-tap-'))
   try {
     const output = join(folder, 'all.tap')
@@ -21,7 +26,8 @@ export async function runTap(files: readonly string[], options: readonly string[
     const reporter = process.stdout.isTTY ? 'base' : 'min'
     process.stderr.write(`tap: ${files.length} files\n`)
     const fixed = ['run', '--jobs=2', `--reporter=${reporter}`, `--output-file=${output}`]
-    const exitCode = await runLoudly([process.execPath, tap, ...fixed, ...options, ...files])
+    const [file = process.execPath, ...args] = [...within, process.execPath, tap, ...fixed, ...options, ...files]
+    const exitCode = await runLoudly([file, ...args])
     // The reporter ends with a control sequence and no line end; what counts the tests has a line of its own.
     process.stdout.write('\n')
     return totalsOf(await readFile(output, 'utf8'), exitCode)

@@ -42,7 +42,8 @@ export async function goTool({ packagePath, version }: GoTool): Promise<string> 
   return join(folder, name)
 }
 
-async function assertGo(): Promise<void> {
+/** @throws {GoMissing} when the machine has no go, or one older than 1.21. */
+export async function assertGo(): Promise<void> {
   const wanted = `${OLDEST_GO.major}.${OLDEST_GO.minor} or newer`
   const outcome = await execute(['go', 'env', 'GOVERSION']).catch((cause: unknown) => {
     throw new GoMissing(`Cannot run go: want Go ${wanted} on PATH`, { cause })
