@@ -378,6 +378,7 @@ async function textOf(response: IncomingMessage): Promise<string> {
 function fakeHost(): Pick<CniHost, 'addon' | 'monotonicMs'> {
   const addon: Partial<NativeAddon> = {
     openOwnNetns: () => ({ fd: openSync('/dev/null', 'r'), device: 4n, inode: 2n }),
+    watchDeletedLinks: () => () => {},
   }
   return { addon: addon as NativeAddon, monotonicMs: () => 1000 }
 }
