@@ -15,7 +15,7 @@ const C = plan('c', { network: 1, host: 3 })
 const OVERHEAD_BYTES = 50
 /**
  * By when a change behind the agent's back has to be mended: before the look that is taken every half minute without a reason, so
- * that it is the kernel's word that counts. How long it takes on a machine with nothing else to do is in docs/performance.md.
+ * that it is the kernel's word that counts.
  */
 const REPAIR_MS = 10_000
 
