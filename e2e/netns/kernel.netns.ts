@@ -6,6 +6,7 @@ import { bridgeContract } from '../../lib/kernel/bridge-contract.ts'
 import { kernelContract, type ContractSubject, type SomebodyElse } from '../../lib/kernel/kernel-contract.ts'
 import { KernelHost } from '../../lib/kernel/kernel-host.ts'
 import { openLinuxKernel, openLinuxKernelIn } from '../../lib/kernel/linux-kernel.ts'
+import { shapingContract } from '../../lib/kernel/shaping-contract.ts'
 import { parseIfName } from '../../lib/net/if-name.ts'
 import { parseMac } from '../../lib/net/mac.ts'
 import { NODE_RULESET } from '../../lib/plan/ruleset.ts'
@@ -39,6 +40,7 @@ for (const exchange of ['sync', 'async'] as const) {
   }
   kernelContract(`linux (${exchange})`, openLinux)
   bridgeContract(`linux (${exchange})`, openLinux)
+  shapingContract(`linux (${exchange})`, openLinux)
 }
 
 const openHosted = async (): Promise<ContractSubject> => {
@@ -61,6 +63,7 @@ const openHosted = async (): Promise<ContractSubject> => {
 }
 kernelContract('linux (of many in a daemon)', openHosted)
 bridgeContract('linux (of many in a daemon)', openHosted)
+shapingContract('linux (of many in a daemon)', openHosted)
 
 const somebodyElse: SomebodyElse = {
   async addVethPair(name, peer) {
@@ -80,7 +83,7 @@ const somebodyElse: SomebodyElse = {
 /** Puts the node back to how it was: it is one network namespace, that of this process, for all scenarios. */
 async function cleanNode(): Promise<void> {
   // One end takes the other with it: the second is then not there any more.
-  for (const name of [...(await linksOf('veth')), ...(await linksOf('bridge'))])
+  for (const name of [...(await linksOf('veth')), ...(await linksOf('bridge')), ...(await linksOf('ifb'))])
     await node.execute(['ip', 'link', 'delete', name])
   // Fails where there never was a route: there is no table then.
   for (const family of ['-4', '-6']) await node.execute(['ip', family, 'route', 'flush', 'proto', '117'])
@@ -88,7 +91,7 @@ async function cleanNode(): Promise<void> {
   if ((await nodeSettings()) !== nodeAtStart) throw new Error('a scenario has changed a setting of the node')
 }
 
-async function linksOf(kind: 'veth' | 'bridge'): Promise<readonly string[]> {
+async function linksOf(kind: 'veth' | 'bridge' | 'ifb'): Promise<readonly string[]> {
   const lines = await node.run(['ip', '-brief', 'link', 'show', 'type', kind])
   return [...lines.matchAll(/^[^\s@]+/gm)].map(match => match[0])
 }

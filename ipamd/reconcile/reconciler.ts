@@ -4,7 +4,7 @@ import { attachmentKeyText } from '../../lib/ipam/attachment.ts'
 import type { CheckReply, Finding, ReconcileReply, StaleLease } from '../../lib/ipam/reconcile.ts'
 import { formatPrefix, type Prefix } from '../../lib/net/prefix.ts'
 import type { Kernel } from '../../lib/plan/kernel.ts'
-import { hostIfNameOf } from '../../lib/plan/link-names.ts'
+import { hostIfNameOf, hostIfNameOfIfb } from '../../lib/plan/link-names.ts'
 import type { ObservedLink, OwnRoute } from '../../lib/plan/observed.ts'
 import { parseOwner } from '../../lib/plan/owner.ts'
 import { Deadline, DeadlineExceeded } from '../../lib/time/deadline.ts'
@@ -17,7 +17,7 @@ import { decideStale, staleReasonOf, type Sight, type Suspicion } from './decide
 import type { NodeEdges } from './node-edges.ts'
 import { remember, ripe } from './remember.ts'
 import type { StoreView } from './store-view.ts'
-import { unfinishedLinks, type SeenUnfinishedLink } from './unfinished-links.ts'
+import { orphanedIfbs, unfinishedLinks, type SeenUnfinishedLink, type UnfinishedLink } from './unfinished-links.ts'
 
 /** What the reconciler needs of the daemon. */
 export interface ReconcilerEdges {
@@ -38,6 +38,8 @@ export interface ReconcilerEdges {
 /** One look at the kernel. */
 interface Look {
   readonly links: readonly ObservedLink[]
+  /** Links of ours that shape a pod which is gone. */
+  readonly orphans: readonly UnfinishedLink[]
   readonly routes: readonly OwnRoute[]
   readonly sight: Sight
 }
@@ -146,6 +148,8 @@ export class Reconciler {
   }
 
   async #look(kernel: Kernel, by: Deadline): Promise<Look> {
+    // Before the interfaces: ADD makes its interface first.
+    const ifbs = await kernel.observeOwnIfbs(by)
     const links = await kernel.observeOwnLinks(by)
     const routes = await kernel.observeOwnRoutes(by)
     const owners = links.map(({ alias }) => (alias === undefined ? undefined : parseOwner(alias)))
@@ -155,15 +159,15 @@ export class Reconciler {
       linkNames: new Set(links.map(({ name }) => name)),
       isNetnsAlive: oncePerInode(this.#edges.node.isNetnsAlive),
     }
-    return { links, routes, sight }
+    return { links, orphans: orphanedIfbs(ifbs, name => sight.linkNames.has(name)), routes, sight }
   }
 
-  async #remembering({ links, sight }: Look): Promise<Memory> {
+  async #remembering({ links, orphans, sight }: Look): Promise<Memory> {
     const nowUptimeMs = this.#edges.uptimeMs()
     const { suspicions, unfinished } = this.#memory
     return {
       suspicions: remember(await this.#suspects(sight), { before: suspicions, nowUptimeMs }),
-      unfinished: remember(unfinishedLinks(links), { before: unfinished, nowUptimeMs }),
+      unfinished: remember([...unfinishedLinks(links), ...orphans], { before: unfinished, nowUptimeMs }),
     }
   }
 
@@ -178,7 +182,7 @@ export class Reconciler {
     return found
   }
 
-  #findingsOf({ links, routes }: Look, suspicions: Memory['suspicions']): readonly Finding[] {
+  #findingsOf({ links, orphans, routes }: Look, suspicions: Memory['suspicions']): readonly Finding[] {
     const { store } = this.#edges
     const withoutLink = [...suspicions.values()].map(({ lease: { attachment }, reason }) => ({
       kind: 'lease-without-link' as const,
@@ -186,7 +190,13 @@ export class Reconciler {
       attachment,
     }))
     const sides = { leaseOf: store.leaseOf, holderOf: store.holderOf, blocks: store.blocks(), links, routes }
-    return [...withoutLink, ...compareSides(sides)]
+    const shaped = orphans.map(({ name, attachment }) => ({
+      kind: 'link-unfinished' as const,
+      detail: `${name} shapes packets of an interface that is gone`,
+      linkName: name,
+      ...(attachment === undefined ? {} : { attachment }),
+    }))
+    return [...withoutLink, ...compareSides(sides), ...shaped]
   }
 
   async #freeAll(kernel: Kernel, stale: readonly Suspicion[], by: Deadline): Promise<readonly Suspicion[]> {
@@ -234,9 +244,9 @@ export class Reconciler {
       const { node, log } = this.#edges
       using _lock = seen.attachment === undefined ? undefined : await node.lock(seen.attachment, Deadline.in(0))
       const link = await kernel.observeLink('host', seen.name, by)
-      if (link === undefined || unfinishedLinks([link])[0]?.key !== seen.key) return false
+      if (link === undefined || (await leftBehind(kernel, link, by))?.key !== seen.key) return false
       // After the look: an ADD that begins now makes another link of that name, which must not be taken for this one.
-      if (seen.attachment === undefined && node.isBusy(seen.name)) return false
+      if (seen.attachment === undefined && node.isBusy(hostIfNameOfIfb(seen.name) ?? seen.name)) return false
       await removeLink(kernel, seen.name, by)
       log.info('unfinished interface removed', { link: seen.name, alias: link.alias })
       return true
@@ -268,6 +278,14 @@ export class Reconciler {
   #stale({ lease: { attachment }, reason, sinceUptimeMs }: Suspicion): StaleLease {
     return { attachment, reason, sinceMs: Math.round(this.#edges.uptimeMs() - sinceUptimeMs) }
   }
+}
+
+/** What `link` is, if somebody left it behind. */
+async function leftBehind(kernel: Kernel, link: ObservedLink, by: Deadline): Promise<UnfinishedLink | undefined> {
+  const hostIfName = link.kind === 'ifb' ? hostIfNameOfIfb(link.name) : undefined
+  if (hostIfName === undefined) return unfinishedLinks([link])[0]
+  const isUsed = (await kernel.observeLink('host', hostIfName, by)) !== undefined
+  return orphanedIfbs([link], () => isUsed)[0]
 }
 
 function bootText({ boot }: LeaseOrigin): string {

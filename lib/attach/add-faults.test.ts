@@ -22,6 +22,8 @@ function failSteps(numbers: readonly number[], fault: KernelFault): FaultHook {
 const EXPOSED = {
   config: {
     ipMasq: true,
+    ingressRate: 10_000_000,
+    egressRate: 10_000_000,
     runtimeConfig: { portMappings: [{ hostPort: 53, containerPort: 53, protocol: 'udp' }] },
   },
 } as const
@@ -29,7 +31,7 @@ const ON_BRIDGE = { config: { mode: 'bridge', isDefaultGateway: true, hairpinMod
 /** What an ADD is asked for, and how many steps it has. */
 const RUNS: readonly Asked[] = [
   { what: 'a pod', run: {}, steps: await stepsOfAdd({}) },
-  { what: 'a pod with a port, masqueraded', run: EXPOSED, steps: await stepsOfAdd(EXPOSED) },
+  { what: 'a pod with a port, masqueraded, and limits', run: EXPOSED, steps: await stepsOfAdd(EXPOSED) },
   { what: 'a pod on a bridge', run: ON_BRIDGE, steps: await stepsOfAdd(ON_BRIDGE) },
 ]
 const STEPS = RUNS[0]?.steps ?? 0

@@ -64,6 +64,7 @@ export async function addToBridge(call: AttachmentCall, own: BridgeConfiguration
     hostHasIpv6: want.hostHasIpv6,
     podDisablesIpv6: facts.podDisablesIpv6,
     ...(exposure === undefined ? {} : { exposure }),
+    ...(call.own.bandwidth === undefined ? {} : { bandwidth: call.own.bandwidth }),
   }
   await applyWith(kernel, planBridgeAttach(input), on)
   // Looking at the bridge makes the kernel act on its first carrier at once, as with the ends of a pair.

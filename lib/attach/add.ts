@@ -47,7 +47,8 @@ export async function add(call: AttachmentCall, edges: Edges, by: Deadline): Pro
   const podIfName = parseIfName(attachment.ifName)
   const source = addressSource(call, edges)
   const isOwnAttempt = await wasGrantedToThisCall(call, source, by)
-  await clearLeftovers(kernel, { attachment, hostIfName, podIfName, netnsPath, isOwnAttempt }, { edges, by })
+  const isShaped = call.own.bandwidth !== undefined
+  await clearLeftovers(kernel, { attachment, hostIfName, podIfName, netnsPath, isOwnAttempt, isShaped }, { edges, by })
   try {
     const granted = await source.allocate({ ...call, wish }, by)
     const exposure = exposureOf(call, { addresses: granted.addresses, ports })
@@ -114,6 +115,7 @@ async function attachInput(call: AttachmentCall, kernel: Kernel, more: Wiring): 
     hostDisablesIpv6: facts.disablesIpv6,
     podDisablesIpv6: facts.podDisablesIpv6,
     ...(exposure === undefined ? {} : { exposure }),
+    ...(own.bandwidth === undefined ? {} : { bandwidth: own.bandwidth }),
   }
 }
 

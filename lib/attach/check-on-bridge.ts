@@ -63,6 +63,7 @@ export async function expectationOnBridge(
     hostHasIpv6: facts.hasIpv6 && hostMtu >= IPV6_MIN_MTU_BYTES,
     podDisablesIpv6: facts.podDisablesIpv6,
     ...(exposure === undefined ? {} : { exposure }),
+    ...(call.own.bandwidth === undefined ? {} : { bandwidth: call.own.bandwidth }),
   })
   const families = ips.map(({ address }) => address.address.family)
   return {

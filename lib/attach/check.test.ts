@@ -100,6 +100,40 @@ function mutationsOf(operation: Operation, node: FakeNode): readonly Mutation[] 
         { what: 'not locked', happen: set({ isLocked: false }), says: `${operation.link} takes frames from any` },
       ]
     }
+    case 'add-shaper': {
+      const link = linkIn(netns, operation.link)
+      const set = (shaper: FakeLink['shaper']) => () => void (link.shaper = shaper)
+      const { bytesPerSecond, limitBytes } = operation
+      return [
+        { what: 'it is gone', happen: () => delete link.shaper, says: `${link.name} does not shape what leaves it` },
+        {
+          what: 'the rate is another',
+          happen: set({ bytesPerSecond: 1, limitBytes }),
+          says: `${link.name} shapes to 8 bits/s`,
+        },
+        {
+          what: 'the burst is another',
+          happen: set({ bytesPerSecond, limitBytes: 5 }),
+          says: `${link.name} lets 5 bytes wait`,
+        },
+      ]
+    }
+    case 'add-ifb': {
+      const link = linkIn(netns, operation.link)
+      const says = `link ${operation.link} is missing`
+      return [
+        { what: 'it is deleted', happen: () => void netns.deleteLink(link), says },
+        { what: 'the group is another', happen: () => (link.group = 0), says: `${operation.link} is in group 0` },
+      ]
+    }
+    case 'redirect-ingress': {
+      const link = linkIn(netns, operation.link)
+      const says = `${operation.link} does not lead what arrives through ${operation.to}`
+      return [
+        { what: 'it is gone', happen: () => delete link.ingress, says },
+        { what: 'it leads elsewhere', happen: () => (link.ingress = { to: link }), says },
+      ]
+    }
     case 'set-link': {
       const link = linkIn(netns, operation.link)
       const down = { what: 'it is down', happen: () => (link.isUp = false), says: `${operation.link} is down` }
@@ -219,11 +253,12 @@ const EXPOSED = {
   ipMasq: true,
   runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] },
 }
+const LIMITED = { ingressRate: 10_000_000, egressRate: 20_000_000, egressBurst: 1_000_000 }
 const LOCKED = { hairpinMode: true, macspoofchk: true, portIsolation: true }
 const CONFIGS = [
-  { name: 'transparent', config: { ...VIA_HOST, ...EXPOSED } },
+  { name: 'transparent', config: { ...VIA_HOST, ...EXPOSED, ...LIMITED } },
   { name: 'on a bridge', config: { ...VIA_HOST, ...LOCKED, ...EXPOSED, mode: 'bridge', isDefaultGateway: true } },
-  { name: 'on a promiscuous bridge', config: { mode: 'bridge', promiscMode: true } },
+  { name: 'on a promiscuous bridge', config: { mode: 'bridge', promiscMode: true, ...LIMITED } },
 ]
 for (const { name, config, index, operation } of await eachOperation()) {
   t.test(`check() names what no longer is as ADD made it (K2, K3), ${name}: ${renderOperation(operation)}`, async t => {

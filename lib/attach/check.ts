@@ -20,7 +20,7 @@ import { resultMac, type Expectation, type Known, type Made } from './expectatio
 import { exposureOf } from './expose.ts'
 import { mtusOf } from './made-mtus.ts'
 import { checkNode, checkRulesets, IPV6_MIN_MTU_BYTES, observeNode } from './node.ts'
-import { observeSettings } from './observe-plan.ts'
+import { observeSettings, observeShapingOf } from './observe-plan.ts'
 
 const LOOPBACK = parseIfName('lo')
 
@@ -109,6 +109,7 @@ async function transparentInput(call: AttachmentCall, kernel: Kernel, known: Kno
     hostDisablesIpv6: facts.disablesIpv6,
     podDisablesIpv6: facts.podDisablesIpv6,
     ...(exposure === undefined ? {} : { exposure }),
+    ...(own.bandwidth === undefined ? {} : { bandwidth: own.bandwidth }),
   }
 }
 
@@ -127,6 +128,7 @@ async function observe(kernel: Kernel, plan: Plan, by: Deadline): Promise<Observ
     host: await kernel.observeInterface('host', veth.hostIfName, by),
     pod: await kernel.observeInterface('pod', veth.podIfName, by),
     podLoopback: await kernel.observeLink('pod', LOOPBACK, by),
+    ...(await observeShapingOf(kernel, plan, by)),
     settings: observeSettings(kernel, plan),
   }
 }

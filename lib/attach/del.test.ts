@@ -1,17 +1,20 @@
 import t from 'tap'
-import { hostIfNameOf } from '../plan/link-names.ts'
+import { hostIfNameOf, ifbNameOf } from '../plan/link-names.ts'
 import { LINK_GROUP } from '../plan/marks.ts'
 import { parseMac } from '../net/mac.ts'
 import { FakeNode, POD_PATH, type FakeRun } from './fake-edges.ts'
 
 const ATTACHMENT = { network: 'net1', containerId: 'c1', ifName: 'eth0' }
 const HOST_IF_NAME = hostIfNameOf(ATTACHMENT)
+const IFB_NAME = ifbNameOf(ATTACHMENT)
+const LIMITED = { config: { runtimeConfig: { bandwidth: { ingressRate: 8_000_000, egressRate: 8_000_000 } } } } as const
 
 interface Case {
   readonly name: string
   /** What happens to the node between ADD and DEL. */
   readonly prepare?: (node: FakeNode) => void
   readonly run?: FakeRun
+  readonly add?: FakeRun
 }
 
 /** Whatever DEL lacks, it takes everything down and succeeds (D1, D2, D4). */
@@ -31,17 +34,30 @@ const CASES: readonly Case[] = [
     name: 'with a configuration that ADD would refuse (D6)',
     run: { config: { mode: 'bridge', mtu: -1, ipMasq: true } },
   },
+  { name: 'of a pod with limits', add: LIMITED },
+  {
+    name: 'of a pod with limits when the namespace is gone, and its interface with it, but not the ifb',
+    add: LIMITED,
+    prepare: node => node.removePod(POD_PATH),
+    run: { netns: '' },
+  },
+  {
+    name: 'of a pod with limits killed before the alias of the ifb was set (R22)',
+    add: LIMITED,
+    prepare: node => delete node.host.link(IFB_NAME)?.alias,
+  },
   { name: 'with CNI_ARGS that ADD would refuse (D6)', run: { env: { CNI_ARGS: 'a=b=c' } } },
 ]
-for (const { name, prepare, run } of CASES) {
+for (const { name, prepare, run, add } of CASES) {
   t.test(`del() takes everything down ${name}`, async t => {
     const node = new FakeNode()
     const before = node.render()
-    await node.run('ADD')
+    await node.run('ADD', add)
     prepare?.(node)
     const { exitCode, stdout } = await node.run('DEL', run)
     t.same([exitCode, stdout], [0, ''], 'no output (O6)')
     if (node.pods.has(POD_PATH)) t.equal(node.render(), before)
+    t.equal(node.host.link(IFB_NAME), undefined)
     t.same([node.host.link(HOST_IF_NAME), node.ipam.leases.size, node.openHandles], [undefined, 0, 0])
     t.same(
       [(await node.run('DEL', run)).exitCode, (await node.run('DEL', run)).stdout],
@@ -50,6 +66,40 @@ for (const { name, prepare, run } of CASES) {
     )
   })
 }
+
+t.test('del() leaves a link alone that has the name of our ifb and is somebody else’s', async t => {
+  const node = new FakeNode()
+  const theirs = { name: IFB_NAME, mac: parseMac('02:00:00:00:00:77'), mtuBytes: 1500, kind: 'ifb' }
+  node.host.addLink(theirs)
+  t.match((await node.run('ADD', LIMITED)).json, {
+    code: 103,
+    msg: `host link ${IFB_NAME} exists already: its alias is ''`,
+  })
+  t.equal((await node.run('ADD')).exitCode, 0, 'who does not need the name is not kept by it')
+  t.equal((await node.run('DEL')).exitCode, 0)
+  t.match(node.host.link(IFB_NAME), { name: IFB_NAME })
+  t.ok(node.log.includes(`host link ${IFB_NAME} is left alone: its alias is ''`))
+  t.equal(node.host.link(HOST_IF_NAME), undefined)
+})
+
+t.test('add() makes room for the limits of a pod whose earlier ifb was left behind', async t => {
+  const node = new FakeNode()
+  await node.run('ADD', LIMITED)
+  const first = node.host.link(IFB_NAME)?.index
+  node.removePod(POD_PATH)
+  node.addPod(POD_PATH)
+  t.equal((await node.run('ADD', LIMITED)).exitCode, 0)
+  t.not(node.host.link(IFB_NAME)?.index, first)
+})
+
+t.test('del() looks for an ifb once, ADD without limits never: no other look-up is for bandwidth', async t => {
+  const node = new FakeNode()
+  await node.run('ADD')
+  t.notOk(node.events.some(event => event.includes('tib')))
+  const before = node.steps.length
+  await node.run('DEL')
+  t.equal(node.steps.slice(before).filter(step => step === 'observeLink').length, 2, 'the interface, and the ifb')
+})
 
 t.test('del() succeeds when nothing was ever made (D1)', async t => {
   t.same([(await new FakeNode().run('DEL')).exitCode, (await new FakeNode().run('DEL', { netns: '' })).stdout], [0, ''])

@@ -2,12 +2,13 @@ import { CniError, ErrorCode } from '../cni/errors.ts'
 import type { AttachmentKey } from '../ipam/attachment.ts'
 import { hostIfNameOf } from '../plan/link-names.ts'
 import type { Kernel } from '../plan/kernel.ts'
+import type { ObservedLink } from '../plan/observed.ts'
 import type { Deadline } from '../time/deadline.ts'
 import { addressSource } from './address-source.ts'
 import type { AttachmentCall } from './call.ts'
 import type { Edges } from './edges.ts'
 import { withdraw } from './expose.ts'
-import { ownershipOf, removeLink } from './leftovers.ts'
+import { ownershipOf, removeIfb, removeLink } from './leftovers.ts'
 import { messageOf } from './message.ts'
 
 /**
@@ -41,14 +42,16 @@ export async function detach(kernel: Kernel, attachment: AttachmentKey, { edges,
   } catch (failure) {
     throw incomplete(attachment, ['the ports', 'are'], failure)
   }
+  const leaveAlone = ({ name, alias }: ObservedLink): void =>
+    edges.log(`host link ${name} is left alone: its alias is '${alias ?? ''}'`)
   const link = await kernel.observeLink('host', hostIfName, by)
-  if (link === undefined) return
-  if (ownershipOf(link, attachment) === 'foreign') {
-    edges.log(`host link ${hostIfName} is left alone: its alias is '${link.alias ?? ''}'`)
-    return
-  }
+  const isForeign = link !== undefined && ownershipOf(link, attachment) === 'foreign'
+  if (isForeign) leaveAlone(link)
   try {
-    await removeLink(kernel, hostIfName, by)
+    if (link !== undefined && !isForeign) await removeLink(kernel, hostIfName, by)
+    // Also where there is no interface: this one does not go with the pod's namespace.
+    const foreign = await removeIfb(kernel, attachment, by)
+    if (foreign !== undefined) leaveAlone(foreign)
   } catch (failure) {
     throw incomplete(attachment, ['the interface', 'is'], failure)
   }

@@ -56,7 +56,7 @@ interface Scope {
 /** The owners of this network's interfaces and elements of nftables that are not valid. Scoped by network name, never by plugin (G7, R39). */
 async function staleAttachments(kernel: Kernel, { network, valid, by }: Scope): Promise<readonly AttachmentKey[]> {
   const isValid = new Set(valid.map(({ containerId, ifName }) => `${containerId}/${ifName}`))
-  const links = await kernel.observeOwnLinks(by)
+  const links = [...(await kernel.observeOwnLinks(by)), ...(await kernel.observeOwnIfbs(by))]
   const elements = await kernel.observeSets([OWNERS], by)
   const owners = [
     ...links.map(({ alias }) => (alias === undefined ? undefined : parseOwner(alias)?.attachment)),

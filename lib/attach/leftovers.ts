@@ -2,6 +2,7 @@ import { CniError, ErrorCode } from '../cni/errors.ts'
 import { equalAttachments, type AttachmentKey } from '../ipam/attachment.ts'
 import type { IfName } from '../net/if-name.ts'
 import type { Kernel } from '../plan/kernel.ts'
+import { ifbNameOf } from '../plan/link-names.ts'
 import { isOurGroup } from '../plan/marks.ts'
 import type { ObservedLink } from '../plan/observed.ts'
 import { parseOwner } from '../plan/owner.ts'
@@ -36,7 +37,7 @@ export function ownershipOf(link: ObservedLink, attachment: AttachmentKey): Owne
  * @throws {CniError} code 103 naming the interface and whose it is.
  */
 export async function clearLeftovers(kernel: Kernel, names: Names, { edges, by }: Host): Promise<void> {
-  const { attachment, hostIfName, podIfName, netnsPath, isOwnAttempt } = names
+  const { attachment, hostIfName, podIfName, netnsPath, isOwnAttempt, isShaped } = names
   const host = await kernel.observeLink('host', hostIfName, by)
   const pod = await kernel.observeLink('pod', podIfName, by)
   if (host !== undefined) {
@@ -48,6 +49,11 @@ export async function clearLeftovers(kernel: Kernel, names: Names, { edges, by }
     // Either ADD never ended, or its answer was lost, or its other end is in a namespace that is no longer this container's.
     await withdraw(kernel, attachment, { edges, by })
     await removeLink(kernel, hostIfName, by)
+  }
+  if (host !== undefined || isShaped) {
+    const foreign = await removeIfb(kernel, attachment, by)
+    if (foreign !== undefined && isShaped)
+      throw exists(`host link ${foreign.name}`, `its alias is '${foreign.alias ?? ''}'`)
   }
   if (pod !== undefined && (await kernel.observeLink('pod', podIfName, by)) !== undefined) {
     throw exists(`${podIfName} in ${netnsPath}`, 'somebody else made it')
@@ -62,11 +68,30 @@ export interface Names {
   readonly netnsPath: string
   /** True when a whole interface of the attachment can only be this call's own work. */
   readonly isOwnAttempt: boolean
+  /** True when the attachment is to have a link of ours beside its interface. */
+  readonly isShaped: boolean
 }
 
 interface Host {
   readonly edges: Edges
   readonly by: Deadline
+}
+
+/**
+ * Removes the link through which packets of the attachment were led to be shaped. It does not go with the pod's namespace.
+ *
+ * @returns The link of that name that is somebody else's and stays; undefined when there is none.
+ */
+export async function removeIfb(
+  kernel: Kernel,
+  attachment: AttachmentKey,
+  by: Deadline,
+): Promise<ObservedLink | undefined> {
+  const ifb = await kernel.observeLink('host', ifbNameOf(attachment), by)
+  if (ifb === undefined) return undefined
+  if (ownershipOf(ifb, attachment) === 'foreign') return ifb
+  await removeLink(kernel, ifb.name, by)
+  return undefined
 }
 
 /** Removes a host-side link and with it the pod's. A link that is not there is removed. */

@@ -155,7 +155,6 @@ for (const c of refused) {
 }
 
 const capabilities = [
-  { key: 'bandwidth', value: { ingressRate: 1000 } },
   { key: 'aliases', value: ['web'] },
   { key: 'infinibandGUID', value: 'c2:11' },
   { key: 'deviceID', value: '0000:03:02.0' },

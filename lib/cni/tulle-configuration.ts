@@ -1,6 +1,7 @@
 import { MAX_STICKY_SECONDS } from '../ipam/protocol.ts'
 import { parseAddress } from '../net/address.ts'
 import { containsAddress, hostPrefix, parsePrefix, type Prefix } from '../net/prefix.ts'
+import { parseBandwidth } from './bandwidth.ts'
 import { asksForBridge, parseBridgeConfiguration } from './bridge-configuration.ts'
 import { parseDnsCapability } from './dns.ts'
 import { CniError } from './errors.ts'
@@ -19,6 +20,7 @@ import {
   unsupported,
 } from './json.ts'
 import type { Address } from '../net/address.ts'
+import type { Bandwidth } from '../net/bandwidth.ts'
 import type { BridgeConfiguration } from './bridge-configuration.ts'
 import type { NetworkConfiguration } from './configuration.ts'
 import type { Dns } from './dns.ts'
@@ -55,6 +57,8 @@ export interface TulleConfiguration {
   readonly snat: boolean
   /** Undefined: connections of pods to the outside keep their address. */
   readonly masquerade?: { readonly except: readonly Prefix[] }
+  /** Undefined: pods send and are sent as much as the node can. */
+  readonly bandwidth?: Bandwidth
 }
 
 /** Who leases addresses: ipamd, over its socket, or another plugin, executed from CNI_PATH. */
@@ -70,7 +74,7 @@ export interface TulleIpam {
 }
 
 /** Capabilities of CNI CONVENTIONS.md that this version does not offer, whoever leases addresses. */
-const REFUSED_CAPABILITIES = ['aliases', 'bandwidth', 'deviceID', 'infinibandGUID'] as const
+const REFUSED_CAPABILITIES = ['aliases', 'deviceID', 'infinibandGUID'] as const
 
 /** Keys of the reference plugin portmap that say how it is to do with iptables what is done here by elements of sets. */
 const REFUSED_PORTMAP_KEYS = ['conditionsV4', 'conditionsV6', 'externalSetMarkChain', 'markMasqBit', 'masqAll'] as const
@@ -98,6 +102,7 @@ export function parseTulleConfiguration(
   const mtuBytes = parseMtu(root)
   const bridge = parseMode(root) === 'bridge' ? parseBridgeConfiguration(net) : undefined
   const ipsToRouteViaHost = parseIpsToRouteViaHost(root)
+  const bandwidth = parseBandwidth(net)
   return {
     mode: bridge === undefined ? 'transparent' : 'bridge',
     ...(bridge === undefined ? {} : { bridge }),
@@ -106,6 +111,7 @@ export function parseTulleConfiguration(
     ipam: parseIpamChoice(net, root),
     snat: optionalBoolean(root, 'snat') ?? true,
     ...parseMasquerade(root, ipsToRouteViaHost),
+    ...(bandwidth === undefined ? {} : { bandwidth }),
   }
 }
 

@@ -13,6 +13,8 @@ const ROUTE_OPERATIONS: ReadonlySet<Operation['do']> = new Set<Operation['do']>(
   'add-bridge-port',
   'add-forwarding',
   'set-bridge-port',
+  'add-shaper',
+  'redirect-ingress',
   'add-address',
   'delete-address',
   'set-neighbour',

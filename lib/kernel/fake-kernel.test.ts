@@ -9,12 +9,14 @@ import { Deadline } from '../time/deadline.ts'
 import { FakeKernel, type KernelStep } from './fake-kernel.ts'
 import { FakeNetns } from './fake-netns.ts'
 import { bridgeContract } from './bridge-contract.ts'
+import { shapingContract } from './shaping-contract.ts'
 import { kernelContract, type ContractSubject, type SomebodyElse } from './kernel-contract.ts'
 
 const RTPROT_RA = 9
 
 kernelContract('fake', openFake)
 bridgeContract('fake', openFake)
+shapingContract('fake', openFake)
 
 async function openFake(): Promise<ContractSubject> {
   const host = new FakeNetns()

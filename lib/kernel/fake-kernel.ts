@@ -1,13 +1,15 @@
 import { equalAttachments, type AttachmentKey } from '../ipam/attachment.ts'
 import type { Address } from '../net/address.ts'
 import type { IfName } from '../net/if-name.ts'
+import { parseMac } from '../net/mac.ts'
 import { formatPrefix, type Prefix } from '../net/prefix.ts'
 import { KernelError, PlanError, type Kernel } from '../plan/kernel.ts'
 import { isOurGroup, LINK_GROUP, ROUTE_PROTOCOL } from '../plan/marks.ts'
-import type { ObservedInterface, ObservedLink, OwnRoute } from '../plan/observed.ts'
+import type { ObservedInterface, ObservedLink, ObservedShaping, OwnRoute } from '../plan/observed.ts'
 import { renderSetContent, type ObservedElement, type SetDefinition } from '../plan/nft-set.ts'
 import type {
   AddBridge,
+  AddIfb,
   AddRoute,
   AddVeth,
   DeleteRoute,
@@ -22,6 +24,8 @@ import { observed, type FakeLink, type FakeNetns, type FakeRoute } from './fake-
 
 const RTPROT_BOOT = 3
 const RTPROT_RA = 9
+/** The kernel makes one up. */
+const IFB_MAC = parseMac('02:00:00:00:00:0f')
 
 /** One use of a FakeKernel: an operation, or the name of the method that reads or writes something else. */
 export type KernelStep = Operation | Exclude<keyof Kernel, 'apply' | 'applyAll' | 'hasPod' | 'podIsHost' | symbol>
@@ -105,9 +109,22 @@ export class FakeKernel implements Kernel {
   }
 
   async observeOwnLinks(by: Deadline): Promise<readonly ObservedLink[]> {
-    return this.#step('observeOwnLinks', by, () =>
-      this.#host.links.filter(({ group }) => isOurGroup(group)).map(observed),
-    )
+    return this.#step('observeOwnLinks', by, () => this.#ownLinksOf('veth'))
+  }
+
+  async observeOwnIfbs(by: Deadline): Promise<readonly ObservedLink[]> {
+    return this.#step('observeOwnIfbs', by, () => this.#ownLinksOf('ifb'))
+  }
+
+  #ownLinksOf(wanted: string): readonly ObservedLink[] {
+    return this.#host.links.filter(({ group, kind }) => isOurGroup(group) && kind === wanted).map(observed)
+  }
+
+  async observeShaping(name: IfName, by: Deadline): Promise<ObservedShaping> {
+    return this.#step('observeShaping', by, () => {
+      const link = this.#host.link(name)
+      return link === undefined ? {} : this.#host.shapingOf(link)
+    })
   }
 
   async observeOwnRoutes(by: Deadline): Promise<readonly OwnRoute[]> {
@@ -210,6 +227,8 @@ export class FakeKernel implements Kernel {
         return this.#addVeth(operation)
       case 'add-bridge':
         return this.#addBridge(operation)
+      case 'add-ifb':
+        return this.#addIfb(operation)
       case 'set-sysctl':
         return this.#at(operation.at).setSysctl(operation.key, operation.value)
       case 'add-unreachable':
@@ -233,6 +252,11 @@ export class FakeKernel implements Kernel {
 
   #addBridge({ link: name, mac, mtuBytes }: AddBridge): string | undefined {
     const added = this.#host.addLink({ name, mac, mtuBytes, kind: 'bridge', group: LINK_GROUP })
+    return typeof added === 'string' ? added : undefined
+  }
+
+  #addIfb({ link: name, mtuBytes }: AddIfb): string | undefined {
+    const added = this.#host.addLink({ name, mac: IFB_MAC, mtuBytes, kind: 'ifb', group: LINK_GROUP })
     return typeof added === 'string' ? added : undefined
   }
 
@@ -273,7 +297,7 @@ function performUnseen(perform: () => unknown): void {
   }
 }
 
-type OnLink = Exclude<Extract<Operation, { readonly link: IfName }>, { do: 'add-bridge' }>
+type OnLink = Exclude<Extract<Operation, { readonly link: IfName }>, { do: 'add-bridge' | 'add-ifb' }>
 
 function performOn(netns: FakeNetns, link: FakeLink, operation: OnLink): string | undefined {
   switch (operation.do) {
@@ -291,6 +315,10 @@ function performOn(netns: FakeNetns, link: FakeLink, operation: OnLink): string 
       return netns.allowMac(link, operation.mac)
     case 'set-bridge-port':
       return netns.setPort(link, portChange(operation))
+    case 'add-shaper':
+      return netns.addShaper(link, operation)
+    case 'redirect-ingress':
+      return netns.redirectIngress(link, netns.link(operation.to))
     case 'disable-link-local':
       return netns.disableLinkLocal(link)
     case 'add-address':

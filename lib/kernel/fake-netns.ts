@@ -14,8 +14,15 @@ import {
 } from '../net/prefix.ts'
 import type { AttachmentKey } from '../ipam/attachment.ts'
 import { chainOf, renderKey, type Element, type ObservedElement } from '../plan/nft-set.ts'
-import type { ObservedAddress, ObservedLink, ObservedNeighbour, ObservedPort, ObservedRoute } from '../plan/observed.ts'
-import type { HostUdpPort } from '../plan/operation.ts'
+import type {
+  ObservedAddress,
+  ObservedLink,
+  ObservedNeighbour,
+  ObservedPort,
+  ObservedRoute,
+  ObservedShaping,
+} from '../plan/observed.ts'
+import type { HostUdpPort, Shaper } from '../plan/operation.ts'
 
 /** Below this MTU the kernel gives a link no IPv6 at all (RFC 8200, section 5). */
 const IPV6_MIN_MTU_BYTES = 1280
@@ -47,6 +54,10 @@ export interface FakeLink {
   neighbours: ObservedNeighbour[]
   isPromiscuous?: boolean
   port?: ObservedPort
+  /** How packets are shaped that leave it. */
+  shaper?: ObservedShaping['shaper']
+  /** Where packets are led that arrive at it; a link that is gone is not followed. */
+  ingress?: { readonly to: FakeLink }
   /** Of a port of a bridge: the addresses that it was told to take frames from. */
   allowedMacs?: readonly Mac[]
 }
@@ -210,6 +221,26 @@ export class FakeNetns {
     return undefined
   }
 
+  /** Makes what leaves `link` wait; the kernel does not remember the burst as it was asked for. */
+  addShaper(link: FakeLink, { bytesPerSecond, limitBytes }: Shaper): string | undefined {
+    if (link.shaper !== undefined) return 'EEXIST'
+    link.shaper = { bytesPerSecond, limitBytes }
+    return undefined
+  }
+
+  redirectIngress(link: FakeLink, to: FakeLink | undefined): string | undefined {
+    if (to === undefined) return 'ENODEV'
+    if (link.ingress !== undefined) return 'EEXIST'
+    link.ingress = { to }
+    return undefined
+  }
+
+  shapingOf(link: FakeLink): ObservedShaping {
+    const { shaper, ingress } = link
+    const isLed = ingress !== undefined && this.links.includes(ingress.to)
+    return { ...(shaper === undefined ? {} : { shaper }), ...(isLed ? { redirectsTo: ingress.to.index } : {}) }
+  }
+
   setNeighbour(link: FakeLink, address: Address, mac: Mac): string | undefined {
     if (address.family === 6 && !this.#runsIpv6(link)) return 'EINVAL'
     link.neighbours = [
@@ -366,7 +397,8 @@ export class FakeNetns {
 
 /** `link` as the kernel reports it. */
 export function observed(link: FakeLink): ObservedLink {
-  const { addresses: _addresses, neighbours: _neighbours, allowedMacs: _allowedMacs, peer, ...rest } = link
+  const { addresses: _addresses, neighbours: _neighbours, allowedMacs: _allowedMacs, peer, ...more } = link
+  const { shaper: _shaper, ingress: _ingress, ...rest } = more
   return { ...rest, ...(peer === undefined ? {} : { peerIndex: peer.link.index }) }
 }
 

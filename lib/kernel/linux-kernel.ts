@@ -3,7 +3,7 @@ import type { NativeAddon, NetnsHandle } from '../../native/addon.ts'
 import type { Address } from '../net/address.ts'
 import type { IfName } from '../net/if-name.ts'
 import { isOurGroup, NFT_TABLE, ROUTE_PROTOCOL } from '../plan/marks.ts'
-import type { ObservedInterface, ObservedLink, OwnRoute } from '../plan/observed.ts'
+import type { ObservedInterface, ObservedLink, ObservedShaping, OwnRoute } from '../plan/observed.ts'
 import {
   placeOf,
   type AddVeth,
@@ -30,6 +30,8 @@ import { forgetFlows } from './conntrack.ts'
 import { Nftables } from './nftables.ts'
 import * as decode from './rtnetlink-decode.ts'
 import * as encode from './rtnetlink-encode.ts'
+import { decodeRedirect, decodeShaper } from './traffic-control-decode.ts'
+import * as trafficControl from './traffic-control-encode.ts'
 import { toKernelError } from './to-kernel-error.ts'
 
 const NETLINK_ROUTE = 0
@@ -239,10 +241,15 @@ class LinuxKernel implements Kernel {
     if (operation.do === 'add-unreachable') return [encode.changeUnreachable('add', operation.block)]
     if (operation.do === 'delete-unreachable') return [encode.changeUnreachable('delete', operation.block)]
     if (operation.do === 'add-bridge') return [encode.addBridge(operation)]
+    if (operation.do === 'add-ifb') return [encode.addIfb(operation)]
     const index = await this.#indexOf(operation.at, operation.link, by)
     switch (operation.do) {
       case 'add-bridge-port':
         return [encode.addBridgePort(index, await this.#indexOf('host', operation.bridge, by))]
+      case 'add-shaper':
+        return [trafficControl.addShaper(operation, index)]
+      case 'redirect-ingress':
+        return trafficControl.redirectIngress(index, await this.#indexOf('host', operation.to, by))
       case 'add-forwarding':
         return [encode.addForwarding(operation, index)]
       case 'set-bridge-port':
@@ -310,8 +317,37 @@ class LinuxKernel implements Kernel {
   }
 
   async observeOwnLinks(by: Deadline): Promise<readonly ObservedLink[]> {
-    const replies = await this.#dump('host', encode.dumpVeths(), by)
-    return replies.map(decode.decodeLink).filter(link => isOurGroup(link.group))
+    return await this.#ownLinksOf('veth', by)
+  }
+
+  async observeOwnIfbs(by: Deadline): Promise<readonly ObservedLink[]> {
+    return await this.#ownLinksOf('ifb', by)
+  }
+
+  async #ownLinksOf(kind: 'veth' | 'ifb', by: Deadline): Promise<readonly ObservedLink[]> {
+    const replies = await this.#dump('host', encode.dumpLinksOf(kind), by)
+    // A kernel that has not loaded the driver of that kind does not filter.
+    return replies.map(decode.decodeLink).filter(link => isOurGroup(link.group) && link.kind === kind)
+  }
+
+  async observeShaping(name: IfName, by: Deadline): Promise<ObservedShaping> {
+    const link = await this.observeLink('host', name, by)
+    if (link === undefined) return {}
+    const { index } = link
+    try {
+      const root = await this.#get('host', trafficControl.getRootQdisc(index), by, `tc qdisc show dev ${name} root`)
+      const shaper = root && decodeShaper(root)
+      const filters = await this.#dump('host', trafficControl.dumpIngressFilters(index), by)
+      const redirectsTo = filters.map(decodeRedirect).find(isPresent)
+      return {
+        ...(shaper === undefined ? {} : { shaper }),
+        ...(redirectsTo === undefined ? {} : { redirectsTo }),
+      }
+    } catch (error) {
+      // It went while it was looked at.
+      if (isErrno(error, ...NO_SUCH_LINK)) return {}
+      throw error
+    }
   }
 
   async observeOwnRoutes(by: Deadline): Promise<readonly OwnRoute[]> {

@@ -9,6 +9,7 @@ import type {
   AddAddress,
   AddBridge,
   AddForwarding,
+  AddIfb,
   AddRoute,
   AddVeth,
   DeleteAddress,
@@ -191,11 +192,25 @@ export function dumpForwarding(index: number): NetlinkRequest {
   }
 }
 
-/** Every veth of the namespace: the kernel filters by kind, not by group. */
-export function dumpVeths(): NetlinkRequest {
+export function addIfb({ link, mtuBytes }: AddIfb): NetlinkRequest {
+  const attributes = ifla.formatLinkAttrs({
+    ifname: link,
+    mtu: mtuBytes,
+    group: LINK_GROUP,
+    linkinfo: flatten([ifla.formatInfo({ kind: 'ifb' })]),
+  })
+  return {
+    type: rt.MessageType.NEWLINK,
+    flags: NLM_F_CREATE | NLM_F_EXCL,
+    payload: payload(rt.formatLink({}), attributes),
+  }
+}
+
+/** Every link of that kind in the namespace: the kernel filters by kind, not by group. */
+export function dumpLinksOf(kind: 'veth' | 'ifb'): NetlinkRequest {
   const attributes = ifla.formatLinkAttrs({
     extMask: SKIP_STATS,
-    linkinfo: flatten([ifla.formatInfo({ kind: 'veth' })]),
+    linkinfo: flatten([ifla.formatInfo({ kind })]),
   })
   return { type: rt.MessageType.GETLINK, flags: 0, payload: payload(rt.formatLink({}), attributes) }
 }

@@ -14,10 +14,13 @@ import {
   type AddBridge,
   type AddElements,
   type AddForwarding,
+  type AddIfb,
   type AddRoute,
+  type AddShaper,
   type AddVeth,
   type Operation,
   type Plan,
+  type RedirectIngress,
   type SetBridgePort,
   type SetLink,
   type SetNeighbour,
@@ -68,6 +71,7 @@ function withoutReplaced(operation: Operation, later: Plan): Operation {
 function whatIsWrong(operation: Operation, observed: ObservedState): string | undefined {
   if (operation.do === 'add-veth') return wrongVeth(operation, observed)
   if (operation.do === 'add-bridge') return wrongBridge(operation, observed)
+  if (operation.do === 'add-ifb') return wrongIfb(operation, observed)
   if (operation.do === 'set-link' && operation.link === 'lo') return wrongLoopback(observed)
   if (operation.do === 'add-elements') return missingElements(operation, observed)
   const on = interfaceOf(operation, observed)
@@ -86,6 +90,10 @@ function whatIsWrong(operation: Operation, observed: ObservedState): string | un
       return wrongForwarding(operation, on)
     case 'set-bridge-port':
       return wrongPort(operation, on.link)
+    case 'add-shaper':
+      return wrongShaper(operation, observed)
+    case 'redirect-ingress':
+      return wrongRedirect(operation, observed)
     case 'disable-link-local':
       return on.link.hasNoLinkLocal ? undefined : `${on.link.name} makes link-local addresses of its own`
     case 'set-sysctl': {
@@ -116,14 +124,34 @@ function whatIsWrong(operation: Operation, observed: ObservedState): string | un
 
 function interfaceOf(operation: Operation, observed: ObservedState): ObservedInterface | undefined {
   if (placeOf(operation) === 'pod') return observed.pod
-  const { host, bridge } = observed
+  const { host, bridge, ifb } = observed
   if (!('link' in operation)) return host
-  return [host, bridge].find(each => each?.link.name === operation.link)
+  return [host, bridge, ifb].find(each => each?.link.name === operation.link)
 }
 
 function wrongBridge({ link }: AddBridge, { bridge }: ObservedState): string | undefined {
   if (bridge === undefined) return `link ${link} is missing`
   return bridge.link.kind === 'bridge' ? undefined : `${link} is no bridge`
+}
+
+function wrongIfb({ link }: AddIfb, { ifb }: ObservedState): string | undefined {
+  if (ifb === undefined) return `link ${link} is missing`
+  if (ifb.link.kind !== 'ifb') return `${link} is no ifb`
+  return ifb.link.group === LINK_GROUP ? undefined : `${link} is in group ${ifb.link.group}`
+}
+
+function wrongShaper(want: AddShaper, { shaping }: ObservedState): string | undefined {
+  const shaper = shaping?.get(want.link)?.shaper
+  if (shaper === undefined) return `${want.link} does not shape what leaves it (tbf)`
+  if (shaper.bytesPerSecond !== want.bytesPerSecond) return `${want.link} shapes to ${shaper.bytesPerSecond * 8} bits/s`
+  // The burst is part of the limit, and cannot be read by itself.
+  return shaper.limitBytes === want.limitBytes ? undefined : `${want.link} lets ${shaper.limitBytes} bytes wait`
+}
+
+function wrongRedirect({ link, to }: RedirectIngress, { shaping, ifb }: ObservedState): string | undefined {
+  if (ifb === undefined) return undefined // reported once, by the operation that made the link
+  const index = shaping?.get(link)?.redirectsTo
+  return index === ifb.link.index ? undefined : `${link} does not lead what arrives through ${to}`
 }
 
 function wrongForwarding({ mac }: AddForwarding, { link, allowedMacs }: ObservedInterface): string | undefined {

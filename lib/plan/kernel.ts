@@ -1,6 +1,6 @@
 import type { Address } from '../net/address.ts'
 import type { IfName } from '../net/if-name.ts'
-import type { ObservedInterface, ObservedLink, OwnRoute } from './observed.ts'
+import type { ObservedInterface, ObservedLink, ObservedShaping, OwnRoute } from './observed.ts'
 import type { Operation, Place, Plan } from './operation.ts'
 import { renderOperation } from './render.ts'
 import type { Ruleset } from './ruleset.ts'
@@ -39,8 +39,14 @@ export interface Kernel extends Disposable {
   /** Reads a link alone; undefined when it is not there. */
   observeLink(at: Place, name: IfName, by: Deadline): Promise<ObservedLink | undefined>
 
-  /** Every link of the host that is in our link group. */
+  /** Every veth of the host that is in our link group. */
   observeOwnLinks(by: Deadline): Promise<readonly ObservedLink[]>
+
+  /** Every link of the host that is in our link group and of the kind ifb: it is no sign that its pod lives. */
+  observeOwnIfbs(by: Deadline): Promise<readonly ObservedLink[]>
+
+  /** Reads how packets of a link of the host are shaped; nothing of one that is not there. */
+  observeShaping(name: IfName, by: Deadline): Promise<ObservedShaping>
 
   /** Every route of the host's main table that has our route protocol. */
   observeOwnRoutes(by: Deadline): Promise<readonly OwnRoute[]>

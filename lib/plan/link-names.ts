@@ -1,7 +1,7 @@
 import { attachmentHash, attachmentKeyText, fnv1a64, type AttachmentKey } from '../ipam/attachment.ts'
 import { parseIfName, type IfName } from '../net/if-name.ts'
 import { macFromBytes, type Mac } from '../net/mac.ts'
-import { HOST_IF_NAME_PREFIX } from './marks.ts'
+import { HOST_IF_NAME_PREFIX, IFB_NAME_PREFIX } from './marks.ts'
 
 /** 60 of the hash's bits: as many as an interface name of 15 bytes holds after its prefix. */
 const HASH_CHARACTERS = 12
@@ -14,6 +14,17 @@ const HASH_CHARACTERS = 12
  */
 export function hostIfNameOf(attachment: AttachmentKey): IfName {
   return parseIfName(HOST_IF_NAME_PREFIX + attachmentHash(attachment).slice(0, HASH_CHARACTERS))
+}
+
+/** The name of the link through which packets of `attachment` are led to be shaped. Derived, as that of its veth. */
+export function ifbNameOf(attachment: AttachmentKey): IfName {
+  return parseIfName(IFB_NAME_PREFIX + attachmentHash(attachment).slice(0, HASH_CHARACTERS))
+}
+
+/** The name of the host-side veth whose packets are led through `ifbName`; undefined when that is none of our names. */
+export function hostIfNameOfIfb(ifbName: IfName): IfName | undefined {
+  if (!ifbName.startsWith(IFB_NAME_PREFIX)) return undefined
+  return parseIfName(HOST_IF_NAME_PREFIX + ifbName.slice(IFB_NAME_PREFIX.length))
 }
 
 /** How attachmentHash() of the attachment begins whose host-side veth has this name. */

@@ -45,6 +45,12 @@ export function isOurGroup(group: number): boolean {
 /** How the name of every host-side veth begins. `veth*` is everybody's. */
 export const HOST_IF_NAME_PREFIX = 'tul'
 
+/**
+ * How the name begins of a link through which a pod's packets are led to be shaped. Not `tul…`: those are pods, and our
+ * nftables rules drop what pods must not send.
+ */
+export const IFB_NAME_PREFIX = 'tib'
+
 /** Our nftables table (family inet). We touch no other. */
 export const NFT_TABLE = 'tulle'
 

@@ -3,6 +3,7 @@ import type { IfName } from '../net/if-name.ts'
 import type { Mac } from '../net/mac.ts'
 import type { AddressWithLength, Prefix } from '../net/prefix.ts'
 import type { ObservedElement } from './nft-set.ts'
+import type { Shaper } from './operation.ts'
 
 /** A link as the kernel reports it. */
 export interface ObservedLink {
@@ -73,6 +74,14 @@ export interface ObservedInterface {
   readonly allowedMacs?: readonly Mac[]
 }
 
+/** How packets of a link are shaped and led elsewhere. */
+export interface ObservedShaping {
+  /** The token bucket that packets wait in as they leave; undefined when there is none. The kernel does not tell its burst. */
+  readonly shaper?: Omit<Shaper, 'burstBytes'>
+  /** The index of the link that every packet is led through which arrives; undefined when not every packet is. */
+  readonly redirectsTo?: number
+}
+
 /** What CHECK compares a plan with. `undefined` stands for a link that is not there. */
 export interface ObservedState {
   readonly host: ObservedInterface | undefined
@@ -80,6 +89,10 @@ export interface ObservedState {
   readonly podLoopback: ObservedLink | undefined
   /** The bridge that the plan speaks of; absent when it speaks of none. */
   readonly bridge?: ObservedInterface | undefined
+  /** The link that packets of the pod are led through; absent when the plan makes none. */
+  readonly ifb?: ObservedInterface | undefined
+  /** Of the links that the plan shapes or redirects, by their names. */
+  readonly shaping?: ReadonlyMap<IfName, ObservedShaping>
   /** The settings that the plan asks for, keyed by `settingKey`; a setting that cannot be read is absent. */
   readonly settings: ReadonlyMap<string, string>
   /** The elements of nftables that belong to the attachment; absent where the plan asks for none. */

@@ -56,6 +56,37 @@ export interface SetBridgePort {
   readonly locked?: true
 }
 
+/** How a token bucket lets packets pass: at this rate, and this much at once; what waits beyond the limit is dropped. */
+export interface Shaper {
+  readonly bytesPerSecond: number
+  readonly burstBytes: number
+  /** How much may wait, the burst included. */
+  readonly limitBytes: number
+}
+
+/** Makes packets that leave a link wait (tbf). Goes with the link. */
+export interface AddShaper extends Shaper {
+  readonly do: 'add-shaper'
+  readonly at: 'host'
+  readonly link: IfName
+}
+
+/** Creates a link of ours through which packets can be led, to be shaped as they leave it. */
+export interface AddIfb {
+  readonly do: 'add-ifb'
+  readonly at: 'host'
+  readonly link: IfName
+  readonly mtuBytes: number
+}
+
+/** Leads every packet that arrives at a link through another one, and back. Goes with either link. */
+export interface RedirectIngress {
+  readonly do: 'redirect-ingress'
+  readonly at: 'host'
+  readonly link: IfName
+  readonly to: IfName
+}
+
 /** Removes a link of ours and with it its peer, addresses, routes and neighbours. */
 export interface DeleteLink {
   readonly do: 'delete-link'
@@ -185,6 +216,9 @@ export type Operation =
   | AddBridgePort
   | AddForwarding
   | SetBridgePort
+  | AddShaper
+  | AddIfb
+  | RedirectIngress
   | DeleteLink
   | SetLink
   | DisableLinkLocal

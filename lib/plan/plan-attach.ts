@@ -1,4 +1,5 @@
 import type { AttachmentKey } from '../ipam/attachment.ts'
+import type { Bandwidth } from '../net/bandwidth.ts'
 import { parseAddress, type Address, type Family } from '../net/address.ts'
 import { parseIfName, type IfName } from '../net/if-name.ts'
 import type { Mac } from '../net/mac.ts'
@@ -7,6 +8,7 @@ import { isReachedFromLoopback, planExposure, type Exposure } from './exposure.t
 import { GATEWAY_IPV4, GATEWAY_IPV6 } from './marks.ts'
 import type { Operation, Plan } from './operation.ts'
 import { formatOwner } from './owner.ts'
+import { planBandwidth } from './plan-bandwidth.ts'
 
 /** Everything that decides how a pod is wired in transparent mode. */
 export interface AttachInput {
@@ -32,6 +34,8 @@ export interface AttachInput {
   readonly podDisablesIpv6: boolean
   /** How the pod meets the outside, where it asks for more than its addresses. */
   readonly exposure?: Exposure
+  /** How much it may send and be sent, where that is limited. */
+  readonly bandwidth?: Bandwidth
 }
 
 const LOOPBACK = parseIfName('lo')
@@ -73,6 +77,7 @@ export function planAttach(input: AttachInput): Plan {
       podMtuBytes: input.podMtuBytes ?? input.mtuBytes,
     },
     ...planHostEnd(input),
+    ...(input.bandwidth === undefined ? [] : planBandwidth({ ...input, bandwidth: input.bandwidth })),
     ...planPodEnd(input),
     ...input.addresses.flatMap(address => planReachability(address, input)),
     ...(input.exposure === undefined ? [] : planExposure(input.exposure)),

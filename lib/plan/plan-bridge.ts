@@ -1,4 +1,5 @@
 import type { AttachmentKey } from '../ipam/attachment.ts'
+import type { Bandwidth } from '../net/bandwidth.ts'
 import type { Address, Family } from '../net/address.ts'
 import { parseIfName, type IfName } from '../net/if-name.ts'
 import { linkLocalOf } from '../net/link-local.ts'
@@ -8,6 +9,7 @@ import { planExposure, type Exposure } from './exposure.ts'
 import { BRIDGE_ALIAS } from './marks.ts'
 import type { Operation, Plan } from './operation.ts'
 import { formatOwner } from './owner.ts'
+import { planBandwidth } from './plan-bandwidth.ts'
 
 /** An address of a link that others are on too, and the router there, where it is known. */
 export interface OnLinkAddress {
@@ -58,6 +60,8 @@ export interface BridgeAttachInput {
   readonly podDisablesIpv6: boolean
   /** How the pod meets the outside, where it asks for more than its addresses. */
   readonly exposure?: Exposure
+  /** How much it may send and be sent, where that is limited. */
+  readonly bandwidth?: Bandwidth
 }
 
 const LOOPBACK = parseIfName('lo')
@@ -118,6 +122,7 @@ export function planBridgeAttach(input: BridgeAttachInput): Plan {
     },
     ...planPort(input),
     { do: 'set-link', at: 'host', link, alias: formatOwner({ attachment, isComplete: false }), up: true },
+    ...(input.bandwidth === undefined ? [] : planBandwidth({ ...input, bandwidth: input.bandwidth })),
     ...planPodEnd(input),
     ...(input.exposure === undefined ? [] : planExposure(input.exposure)),
     { do: 'set-link', at: 'host', link, alias: formatOwner({ attachment, isComplete: true }) },

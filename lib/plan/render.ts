@@ -4,7 +4,7 @@ import { LINK_GROUP, ROUTE_PROTOCOL, UNREACHABLE_METRIC } from './marks.ts'
 import { renderElements } from './nft-set.ts'
 import { placeOf, type AddRoute, type DeleteRoute, type HostUdpPort, type Operation, type Plan } from './operation.ts'
 
-/** Renders `operation` as the ip(8), sysctl(8), nft(8) or conntrack(8) command that does the same, without saying where it happens. */
+/** Renders `operation` as the ip(8), tc(8), sysctl(8), nft(8) or conntrack(8) command that does the same, without saying where it happens. */
 export function renderCommand(operation: Operation): string {
   switch (operation.do) {
     case 'add-veth': {
@@ -22,6 +22,17 @@ export function renderCommand(operation: Operation): string {
       const { hairpin, isolated, locked } = operation
       const flags = [hairpin && ' hairpin on', isolated && ' isolated on', locked && ' learning off locked on']
       return `bridge link set dev ${operation.link}${flags.filter(Boolean).join('')}`
+    }
+    case 'add-shaper': {
+      const { link, bytesPerSecond, burstBytes, limitBytes } = operation
+      return `tc qdisc add dev ${link} root tbf rate ${bytesPerSecond}bps burst ${burstBytes} limit ${limitBytes}`
+    }
+    case 'add-ifb':
+      return `ip link add ${operation.link} group ${LINK_GROUP} mtu ${operation.mtuBytes} type ifb`
+    case 'redirect-ingress': {
+      const { link, to } = operation
+      const filter = `tc filter add dev ${link} parent ffff: protocol all prio 1 u32 match u32 0 0`
+      return `tc qdisc add dev ${link} ingress; ${filter} action mirred egress redirect dev ${to}`
     }
     case 'delete-link':
       return `ip link delete dev ${operation.link}`

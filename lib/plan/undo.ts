@@ -9,6 +9,8 @@ export function inverseOf(operation: Operation): Operation | undefined {
   switch (operation.do) {
     case 'add-veth':
       return { do: 'delete-link', at: 'host', link: operation.hostIfName }
+    case 'add-ifb':
+      return { do: 'delete-link', at: 'host', link: operation.link }
     case 'add-address':
       return { ...operation, do: 'delete-address' }
     case 'set-neighbour':
@@ -24,6 +26,8 @@ export function inverseOf(operation: Operation): Operation | undefined {
     case 'add-bridge-port':
     case 'add-forwarding':
     case 'set-bridge-port':
+    case 'add-shaper':
+    case 'redirect-ingress':
     case 'set-link':
     case 'disable-link-local':
     case 'set-sysctl':

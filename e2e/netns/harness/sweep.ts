@@ -31,6 +31,12 @@ export const WIRINGS: readonly Wiring[] = [
   { name: 'ipamd', source: 'ipamd', plugin: {}, effects: EFFECTS },
   { name: 'host-local', source: 'host-local', plugin: {}, effects: EFFECTS },
   {
+    name: 'ipamd, with limits',
+    source: 'ipamd',
+    plugin: { plugin: { ingressRate: 10_000_000, egressRate: 10_000_000 } },
+    effects: EFFECTS.slice(0, 1),
+  },
+  {
     name: 'ipamd, on a bridge',
     source: 'ipamd',
     plugin: { plugin: { mode: 'bridge', isDefaultGateway: true, hairpinMode: true, macspoofchk: true } },
