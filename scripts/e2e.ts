@@ -8,6 +8,7 @@ import { whyNoCluster } from '../e2e/cluster/requirements.ts'
 import { up } from '../e2e/cluster/up.ts'
 import type { NetworkChoice } from '../e2e/cluster/up.ts'
 import { CLUSTER_VARIABLE, NETWORK_VARIABLE } from '../e2e/suite/harness/variables.ts'
+import { writeTulleImage } from './image.ts'
 import { ROOT } from './paths.ts'
 import { ourFiles } from './source-files.ts'
 import { runTap } from './tap.ts'
@@ -16,6 +17,9 @@ import type { Totals } from './tap-report.ts'
 
 /** Logs of the last cluster: kept, so that a failure can be looked into after the cluster is gone. */
 const LOGS = join(ROOT, '.cache', 'e2e', 'logs')
+
+/** Tulle as it was built just now. */
+const TULLE_IMAGE = join(ROOT, 'dist', 'tulle-image.tar')
 
 /** One file may wait for a hundred pods or for nodes that come back. */
 const FILE_TIMEOUT_SECONDS = 600
@@ -40,7 +44,8 @@ async function e2e({ network, proxyMode, isUpOnly, files }: Choices): Promise<To
   const startedAtMs = performance.now()
   const progress = (line: string) =>
     process.stderr.write(`e2e: ${((performance.now() - startedAtMs) / 1000).toFixed(1)} s: ${line}\n`)
-  const cluster = await up({ network, proxyMode, nodes: 3, progress })
+  const imageArchives = network === 'tulle' ? [await writeTulleImage(TULLE_IMAGE)] : []
+  const cluster = await up({ network, proxyMode, nodes: 3, imageArchives, progress })
   try {
     if (isUpOnly) return await untilInterrupted(cluster)
     // The suite is the host outside of the cluster.

@@ -11,10 +11,15 @@ export interface UpOptions {
   readonly network: NetworkChoice
   readonly proxyMode: ProxyMode
   readonly nodes: number
+  /** The archive of Tulle's image; the reference network needs none. */
+  readonly imageArchives: readonly string[]
   readonly progress: (line: string) => void
 }
 
-const READY_MS = 180_000
+const READY_MS = 300_000
+
+/** What users apply. */
+const MANIFEST = join(import.meta.dirname, '..', '..', 'deploy', 'tulle.yaml')
 
 /** Brings a cluster up with a network, every node Ready and DNS running. @throws {Error} saying what is not; nothing is left then. */
 export async function up({ network, ...options }: UpOptions): Promise<Cluster> {
@@ -43,6 +48,6 @@ async function installNetwork(cluster: Cluster, network: NetworkChoice): Promise
     case 'reference':
       return await installReferenceNetwork(cluster)
     case 'tulle':
-      throw new Error('Tulle cannot be installed here yet: want --network reference')
+      return void (await cluster.kubectl(['apply', '-f', MANIFEST]))
   }
 }

@@ -1,4 +1,4 @@
-import { mkdtemp } from 'node:fs/promises'
+import { copyFile, mkdtemp } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { runCommand } from '../../parts/command.ts'
 import type { Command } from '../../parts/command.ts'
@@ -15,12 +15,14 @@ import { installNode, startNode } from './node.ts'
 /** Not /tmp: overlays and a few hundred megabytes of images go there, and a /tmp in memory would carry neither. */
 const STATE_PREFIX = '/var/tmp/tulle-e2e-'
 const KUBECTL_MS = 60_000
-const API_READY_MS = 120_000
-const REGISTERED_MS = 120_000
+const API_READY_MS = 300_000
+const REGISTERED_MS = 300_000
 
 export interface ClusterOptions {
   readonly nodes: number
   readonly proxyMode: ProxyMode
+  /** Archives of further images that every node is to have. */
+  readonly imageArchives: readonly string[]
   /** Hears what is being done. */
   readonly progress: (line: string) => void
 }
@@ -70,7 +72,7 @@ export class Cluster implements AsyncDisposable {
  *
  * @throws {Error} saying what did not come up; nothing is left then.
  */
-export async function startCluster({ nodes, proxyMode, progress }: ClusterOptions): Promise<Cluster> {
+export async function startCluster({ nodes, proxyMode, imageArchives, progress }: ClusterOptions): Promise<Cluster> {
   await using undo = new AsyncDisposableStack()
   const stateFolder = await mkdtemp(STATE_PREFIX)
   const cgroup = basename(stateFolder)
@@ -78,6 +80,7 @@ export async function startCluster({ nodes, proxyMode, progress }: ClusterOption
   progress(`its files are in ${stateFolder}`)
   const env = await makeBinFolder(join(stateFolder, 'bin'))
   await collectImages(join(stateFolder, 'images'))
+  for (const archive of imageArchives) await copyFile(archive, join(stateFolder, 'images', basename(archive)))
   progress('programs and images are there')
 
   await ipBatch(machine.pid, routerBatch())

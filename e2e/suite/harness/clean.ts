@@ -1,5 +1,5 @@
+import type { ClusterProvider } from '../../cluster/provider.ts'
 import { until } from '../../cluster/until.ts'
-import type { Kubernetes } from './kubernetes.ts'
 
 const CLEAN_MS = 60_000
 
@@ -8,17 +8,11 @@ const CLEAN_MS = 60_000
  *
  * @throws {Error} with what it finds still, after a minute.
  */
-export async function nothingIsLeaked(kubernetes: Kubernetes): Promise<void> {
-  const namespace = 'kube-system'
-  const labelSelector = 'app.kubernetes.io/name=tulle'
+export async function nothingIsLeaked(provider: ClusterProvider): Promise<void> {
   await until(
     'tullectl check to find nothing',
     async () => {
-      const { items } = await kubernetes.core.listNamespacedPod({ namespace, labelSelector })
-      if (items.length === 0) throw new Error(`no pod with ${labelSelector} in ${namespace}`)
-      for (const { metadata } of items) {
-        await kubernetes.exec(metadata?.name ?? '', ['tullectl', 'check'], { namespace, container: 'ipamd' })
-      }
+      for (const { name } of await provider.nodes()) await provider.exec(name, ['/opt/cni/bin/tullectl', 'check'])
       return true
     },
     CLEAN_MS,
