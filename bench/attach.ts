@@ -1,37 +1,30 @@
 /**
- * Measures ADD and DEL of single pods, Tulle beside a reference chain, in one run: `npm run bench [-- PODS]`.
+ * Measures the plugin beside its peers, in one run: `npm run bench [-- PODS [AT_ONCE]]`.
  *
- * The contenders take turns pod by pod, so that what else the machine does hits them alike. Wall time runs from the start of
- * the executable to its end; CPU time is that of the whole process tree, and of ipamd. Raw samples go to
- * bench/results/attach.json.
+ * ADD, CHECK, DEL and STATUS of single pods, with and without a port of the node; the contenders take turns pod by pod, so that
+ * what else the machine does hits them alike. Then many ADDs at once, and many DELs. Wall time runs from the start of the first
+ * executable of a chain to the end of its last; CPU time is that of the whole process tree, and of ipamd. Raw samples go to
+ * bench/results/attach.json, the table to docs/performance.md.
  */
 import '../e2e/netns/harness/isolated.ts'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus, release, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { debianPlugins } from '../e2e/netns/harness/debian-plugins.ts'
 import { cpuOfEndedChildrenMs } from '../e2e/netns/harness/invoke.ts'
 import type { JsonObject } from '../e2e/netns/harness/json.ts'
 import { Netns } from '../e2e/netns/harness/namespace.ts'
-import { CniRuntime, newAttachment } from '../e2e/netns/harness/runtime.ts'
-import { BIN_FOLDER, startIpamd } from '../e2e/netns/harness/tulle.ts'
-import { quantile, renderTable } from './statistics.ts'
+import { newAttachment, type ChainOutcome, type RuntimeAttachment } from '../e2e/netns/harness/runtime.ts'
+import { startIpamd } from '../e2e/netns/harness/tulle.ts'
+import { renderAttachTable, writeInto, type Sample } from './attach-report.ts'
+import { openContenders, type Contender } from './chains.ts'
 
 const RESULTS = join(import.meta.dirname, 'results')
 const PODS = Number(process.argv[2] ?? 40)
+const AT_ONCE = Number(process.argv[3] ?? 100)
+/** Ports of the node from here on, one for each pod that asks for one. */
+const FIRST_PORT = 20_000
 
-interface Contender {
-  readonly name: string
-  readonly runtime: CniRuntime
-}
-
-interface Sample {
-  readonly contender: string
-  readonly verb: 'ADD' | 'DEL'
-  readonly wallMs: number
-  readonly cpuMs: number
-}
-
+let lastPort = FIRST_PORT
 const folder = mkdtempSync(join(tmpdir(), 'tulle-bench-'))
 try {
   await bench()
@@ -43,45 +36,67 @@ async function bench(): Promise<void> {
   await using node = Netns.own()
   await node.run(['ip', 'link', 'set', 'lo', 'up'])
   await using ipamd = await startIpamd({ folder, prefixes: ['10.244.0.0/16'] })
-  const contenders = await openContenders()
+  const contenders = await openContenders(folder)
   const cpu = (): number => cpuOfEndedChildrenMs() + cpuOfMs(ipamd.pid)
-  for (const contender of contenders) await measure(contender, cpu) // the first of each pays for cold caches
   const samples: Sample[] = []
-  for (let pod = 0; pod < PODS; pod++)
-    for (const contender of contenders) samples.push(...(await measure(contender, cpu)))
+  for (const hasPort of [false, true]) {
+    for (const contender of contenders) await single(contender, { hasPort, cpu }) // the first of each pays for cold caches
+    for (let pod = 0; pod < PODS; pod++)
+      for (const contender of contenders) samples.push(...(await single(contender, { hasPort, cpu })))
+  }
+  for (const hasPort of [false, true])
+    for (const contender of contenders) samples.push(...(await manyAtOnce(contender, { hasPort, cpu })))
   report(samples)
 }
 
-async function openContenders(): Promise<readonly Contender[]> {
-  const reference = await debianPlugins(folder)
-  const hostLocal = {
-    type: 'host-local',
-    ranges: [[{ subnet: '10.245.0.0/16' }]],
-    routes: [{ dst: '0.0.0.0/0' }],
-    dataDir: join(folder, 'host-local'),
-  }
-  const open = (name: string, plugin: JsonObject, cniPath: readonly string[]): Contender => ({
-    name,
-    runtime: new CniRuntime({ conflist: { cniVersion: '1.0.0', name: 'bench', plugins: [plugin] }, cniPath }),
-  })
-  return [
-    open('tulle, served', { type: 'tulle', ipam: { type: 'tulle-ipam' } }, [BIN_FOLDER]),
-    open('tulle, direct', { type: 'tulle-node', ipam: { type: 'tulle-ipam' } }, [BIN_FOLDER]),
-    open('ptp + host-local', { type: 'ptp', ipam: hostLocal }, reference.cniPath),
-  ]
+interface Setting {
+  readonly hasPort: boolean
+  readonly cpu: () => number
 }
 
-async function measure({ name, runtime }: Contender, cpu: () => number): Promise<readonly Sample[]> {
+async function single({ name, runtime }: Contender, { hasPort, cpu }: Setting): Promise<readonly Sample[]> {
   await using pod = await Netns.create('bench')
-  const attachment = newAttachment(pod)
+  const attachment = attachmentOf(pod, hasPort)
+  const samples: Sample[] = []
+  const take = async (verb: Sample['verb'], run: () => Promise<ChainOutcome>): Promise<void> => {
+    const before = cpu()
+    const outcome = succeeded(await run(), `${name} ${verb}`)
+    samples.push({ contender: name, verb, hasPort, atOnce: 1, wallMs: outcome.wallMs, cpuMs: cpu() - before })
+  }
+  await take('ADD', () => runtime.add(attachment))
+  await take('CHECK', () => runtime.check(attachment))
+  await take('DEL', () => runtime.del(attachment))
+  if (!hasPort && runtime.list.cniVersion === '1.1.0') await take('STATUS', () => runtime.status())
+  return samples
+}
+
+async function manyAtOnce({ name, runtime }: Contender, { hasPort, cpu }: Setting): Promise<readonly Sample[]> {
+  const pods = await Promise.all(Array.from({ length: AT_ONCE }, () => Netns.create('bench')))
+  const attachments = pods.map(pod => attachmentOf(pod, hasPort))
   const samples: Sample[] = []
   for (const verb of ['ADD', 'DEL'] as const) {
     const before = cpu()
-    const outcome = verb === 'ADD' ? await runtime.add(attachment) : await runtime.del(attachment)
-    if (outcome.exitCode !== 0) throw new Error(`${name} ${verb}: ${outcome.stdout}${outcome.stderr}`)
-    samples.push({ contender: name, verb, wallMs: outcome.wallMs, cpuMs: cpu() - before })
+    const startMs = performance.now()
+    const outcomes = await Promise.allSettled(
+      attachments.map(each => (verb === 'ADD' ? runtime.add(each) : runtime.del(each))),
+    )
+    const wallMs = performance.now() - startMs
+    // A chain that cannot do so many at once is a finding, not the end of the run.
+    const failed = outcomes.filter(each => each.status === 'rejected' || each.value.exitCode !== 0).length
+    samples.push({ contender: name, verb, hasPort, atOnce: AT_ONCE, wallMs, cpuMs: cpu() - before, failed })
   }
+  for (const pod of pods) await pod.delete()
   return samples
+}
+
+function attachmentOf(pod: Netns, hasPort: boolean): RuntimeAttachment {
+  const portMappings: readonly JsonObject[] = [{ hostPort: ++lastPort, containerPort: 80, protocol: 'tcp' }]
+  return { ...newAttachment(pod), ...(hasPort ? { capabilities: { portMappings } } : {}) }
+}
+
+function succeeded(outcome: ChainOutcome, what: string): ChainOutcome {
+  if (outcome.exitCode !== 0) throw new Error(`${what}: ${outcome.stdout}${outcome.stderr}`)
+  return outcome
 }
 
 /** CPU time of a process that runs, in milliseconds: what its threads have used, to the nanosecond. */
@@ -92,27 +107,16 @@ function cpuOfMs(pid: number): number {
 }
 
 function report(samples: readonly Sample[]): void {
-  const names = [...new Set(samples.map(sample => sample.contender))]
-  const rows = [['', 'ADD p50 ms', 'p99', 'CPU mean', 'DEL p50 ms', 'p99', 'CPU mean']]
-  for (const name of names) {
-    const cells = (['ADD', 'DEL'] as const).flatMap(verb => {
-      const own = samples.filter(sample => sample.contender === name && sample.verb === verb)
-      const wall = own.map(sample => sample.wallMs)
-      const cpu = own.reduce((sum, sample) => sum + sample.cpuMs, 0) / own.length
-      return [quantile(wall, 0.5), quantile(wall, 0.99), cpu].map(value => value.toFixed(1))
-    })
-    rows.push([name, ...cells])
-  }
-  process.stdout.write(`${renderTable(rows)}\n`)
   mkdirSync(RESULTS, { recursive: true })
   const machine = {
-    cpu: cpus()[0]?.model,
+    cpu: cpus()[0]?.model ?? 'unknown',
     cores: cpus().length,
     kernel: release(),
     loadavg: readFileSync('/proc/loadavg', 'utf8').trim(),
   }
-  writeFileSync(
-    join(RESULTS, 'attach.json'),
-    `${JSON.stringify({ date: new Date().toISOString(), machine, pods: PODS, samples }, undefined, 1)}\n`,
-  )
+  const run = { date: new Date().toISOString(), machine, pods: PODS, atOnce: AT_ONCE, samples }
+  writeFileSync(join(RESULTS, 'attach.json'), `${JSON.stringify(run, undefined, 1)}\n`)
+  const table = renderAttachTable(run)
+  process.stdout.write(`${table}\n`)
+  writeInto(join(import.meta.dirname, '../docs/performance.md'), table)
 }

@@ -97,7 +97,7 @@ export async function sweep(t: Test, options: SweepOptions, judge: (round: Round
   await using pod = await Netns.create('pod', { isLoopbackUp: true })
   const capabilities = { portMappings: options.portMappings ?? [] }
   await attachAndDetach(runtimeWith(BIN_FOLDER, {}), capabilities)
-  await using _kept = options.plugin === undefined ? undefined : await keepUp('cni0')
+  await using _kept = options.plugin?.['mode'] === 'bridge' ? await keepUp('cni0') : undefined
   const state = async (): Promise<string> =>
     [await node.snapshot(), await stateOf(pod), await addressesIn(dataFolder, node)].join('\n')
   const before = await state()
