@@ -24,6 +24,7 @@ export const USAGE = `usage: npm run conformance -- --conflist FILE --cni-path D
   --env K=V               an environment variable of the plugins and of the commands below; may be repeated
   --setup COMMAND         prepares a fresh node (sh -c); a daemon that it leaves running belongs to the node
   --state DIR             a folder in which the plugin keeps state: looked at for leaks, emptied with the node; may be repeated
+  --ignore REGEXP         paths in these folders that are of no attachment (logs, counters) and no leak
   --ifname NAME           interface name of the attachments; eth0 when absent
   --families LIST         what an attachment is to get: ipv4, ipv6 or both, with a comma between
   --reference-path DIR    folders with the reference plugins tuning, portmap, bandwidth and sbr, for chains
@@ -46,6 +47,7 @@ export function parseArguments(args: readonly string[], ownPath: string): Argume
       env: { type: 'string', multiple: true, default: [] },
       setup: { type: 'string' },
       state: { type: 'string', multiple: true, default: [] },
+      ignore: { type: 'string' },
       ifname: { type: 'string' },
       families: { type: 'string' },
       'reference-path': { type: 'string', default: '' },
@@ -65,6 +67,7 @@ export function parseArguments(args: readonly string[], ownPath: string): Argume
     stateFolders: values.state.map(folder => resolve(folder)),
     referencePath: folders(values['reference-path']),
     ...(values.setup === undefined ? {} : { setup: values.setup }),
+    ...(values.ignore === undefined ? {} : { ignoredFiles: new RegExp(values.ignore) }),
     ...(values.ifname === undefined ? {} : { ifName: values.ifname }),
     ...(values.families === undefined ? {} : { families: values.families.split(',').map(parseFamily) }),
     ...(values.exhaustible === undefined ? {} : { exhaustible: parseExhaustible(values.exhaustible) }),

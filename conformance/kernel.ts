@@ -39,7 +39,7 @@ export interface Route {
 
 /** Reads the interfaces of a namespace and their addresses. */
 export async function linksOf(netns: Netns): Promise<readonly Link[]> {
-  const found = asObjects(JSON.parse(await netns.run(['ip', '-json', '-details', 'address', 'show'])), 'ip address')
+  const [found = []] = await showAll(netns, 'any', ['address show'])
   return found.map(toLink)
 }
 
@@ -47,12 +47,61 @@ export async function linksOf(netns: Netns): Promise<readonly Link[]> {
 export async function routesOf(netns: Netns): Promise<readonly Route[]> {
   const each = await Promise.all(
     (['ipv4', 'ipv6'] as const).map(async family => {
-      const option = family === 'ipv4' ? '-4' : '-6'
-      const text = await netns.run(['ip', option, '-json', '-details', 'route', 'show', 'table', 'all'])
-      return asObjects(JSON.parse(text || '[]'), 'ip route').map(route => toRoute(route, family))
+      const [found = []] = await showAll(netns, family, ['route show table all'])
+      return toRoutes(found, family)
     }),
   )
-  return each.flat().filter(route => !OF_THE_KERNEL.has(route.type) && route.dst !== 'ff00::/8')
+  return each.flat()
+}
+
+/** All of a namespace that a plugin may change. */
+export interface NetnsState {
+  readonly links: readonly Link[]
+  readonly routes: readonly Route[]
+  /** Rules, permanent neighbours and proxied ones, as ip(8) shows them. */
+  readonly others: readonly string[]
+}
+
+/** Reads a namespace with as few processes as it can be done with: it is read hundreds of times. */
+export async function readNetns(netns: Netns): Promise<NetnsState> {
+  const [[links = [], neighbours = [], proxied = []], [routes4 = [], rules4 = []], [routes6 = [], rules6 = []]] =
+    await Promise.all([
+      showAll(netns, 'any', ['address show', 'neighbour show nud permanent', 'neighbour show proxy']),
+      showAll(netns, 'ipv4', ['route show table all', 'rule show']),
+      showAll(netns, 'ipv6', ['route show table all', 'rule show']),
+    ])
+  const name = (what: string, all: readonly JsonObject[]): readonly string[] =>
+    all.map(each => `${what} ${JSON.stringify(each)}`)
+  return {
+    links: links.map(toLink),
+    routes: [...toRoutes(routes4, 'ipv4'), ...toRoutes(routes6, 'ipv6')],
+    others: [
+      ...name('neighbour', neighbours),
+      ...name('proxied neighbour', proxied),
+      ...name('IPv4 rule', rules4),
+      ...name('IPv6 rule', rules6),
+    ],
+  }
+}
+
+/** What ip(8) shows for each of `commands`, with one process for all. */
+async function showAll(
+  netns: Netns,
+  family: Family | 'any',
+  commands: readonly string[],
+): Promise<readonly (readonly JsonObject[])[]> {
+  const option = { any: [], ipv4: ['-4'], ipv6: ['-6'] }[family]
+  const stdin = commands.map(command => `${command}\n`).join('')
+  const text = await netns.run(['ip', ...option, '-json', '-details', '-batch', '-'], { stdin })
+  // One array for each command, with or without a line between them.
+  const documents = text.trim().split(/(?<=\])\s*(?=\[)/)
+  if (documents.length !== commands.length) throw new Error(`ip: ${commands.join(', ')}: cannot read ${text}`)
+  return documents.map((document, index) => asObjects(JSON.parse(document), `ip ${commands[index] ?? ''}`))
+}
+
+function toRoutes(found: readonly JsonObject[], family: Family): readonly Route[] {
+  const routes = found.map(route => toRoute(route, family))
+  return routes.filter(route => !OF_THE_KERNEL.has(route.type) && route.dst !== 'ff00::/8')
 }
 
 const OF_THE_KERNEL: ReadonlySet<string> = new Set(['local', 'broadcast', 'anycast', 'multicast'])

@@ -1,9 +1,8 @@
 import { readFile, readdir, readlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { asObjects } from '../e2e/netns/harness/json.ts'
 import type { Netns } from '../e2e/netns/harness/namespace.ts'
 import { until } from '../e2e/netns/harness/until.ts'
-import { isGiven, linksOf, routesOf } from './kernel.ts'
+import { type Link, type Route, isGiven, readNetns } from './kernel.ts'
 
 /** How long what a plugin took away may need to be gone: the kernel takes interfaces of a deleted namespace down later. */
 const SETTLE_MS = 3_000
@@ -11,18 +10,20 @@ const SETTLE_MS = 3_000
 /** All that a plugin could leave on a node, an entry each; what the kernel does by itself is not in it. */
 export type NodeState = readonly string[]
 
-/** Reads the state of a node. `folders` are those in which a plugin keeps files. */
-export async function readNodeState(node: Netns, folders: readonly string[]): Promise<NodeState> {
+/** Where a plugin keeps files, and which of them are of no attachment. */
+export interface StateFiles {
+  readonly folders: readonly string[]
+  readonly ignored?: RegExp | undefined
+}
+
+/** Reads the state of a node. */
+export async function readNodeState(node: Netns, { folders, ignored }: StateFiles): Promise<NodeState> {
   const each = await Promise.all([
-    linkState(node),
-    routeState(node),
-    ruleState(node),
-    lines(node, ['ip', 'neighbour', 'show', 'nud', 'permanent'], 'neighbour'),
-    lines(node, ['ip', 'neighbour', 'show', 'proxy'], 'proxied neighbour'),
-    lines(node, ['nft', '--stateless', 'list', 'ruleset'], 'nftables'),
+    networkState(node),
+    nftables(node),
     mounts(),
     processes(),
-    ...folders.map(files),
+    ...folders.map(folder => files(folder, ignored)),
   ])
   return each.flat().toSorted()
 }
@@ -52,43 +53,31 @@ export async function leftoversSince(before: NodeState, read: () => Promise<Node
   return left
 }
 
-async function linkState(node: Netns): Promise<NodeState> {
-  const links = await linksOf(node)
-  return links.flatMap(({ name, kind, addresses }) => [
+async function networkState(node: Netns): Promise<NodeState> {
+  const { links, routes, others } = await readNetns(node)
+  return [
+    ...links.flatMap(renderLink),
+    ...routes.filter(route => route.protocol !== 'kernel').map(renderRoute),
+    ...others,
+  ]
+}
+
+function renderLink({ name, kind, addresses }: Link): readonly string[] {
+  return [
     `link ${name}${kind === '' ? '' : ` (${kind})`}`,
     ...addresses.filter(isGiven).map(({ address, prefixLength }) => `address ${address}/${prefixLength} on ${name}`),
-  ])
+  ]
 }
 
-async function routeState(node: Netns): Promise<NodeState> {
-  const routes = (await routesOf(node)).filter(route => route.protocol !== 'kernel')
-  return routes.map(({ dst, type, dev, gateway, table }) =>
-    [
-      'route',
-      type,
-      dst,
-      ...(gateway === undefined ? [] : ['via', gateway]),
-      ...(dev === undefined ? [] : ['dev', dev]),
-      'table',
-      table,
-    ].join(' '),
-  )
+function renderRoute({ dst, type, dev, gateway, table }: Route): string {
+  const words = [gateway === undefined ? '' : ` via ${gateway}`, dev === undefined ? '' : ` dev ${dev}`]
+  return `route ${type} ${dst}${words.join('')} table ${table}`
 }
 
-async function ruleState(node: Netns): Promise<NodeState> {
-  const each = await Promise.all(
-    (['-4', '-6'] as const).map(async family => {
-      const rules = asObjects(JSON.parse(await node.run(['ip', family, '-json', 'rule', 'show'])), 'ip rule')
-      return rules.map(rule => `rule ${family} ${JSON.stringify(rule)}`)
-    }),
-  )
-  return each.flat()
-}
-
-async function lines(node: Netns, command: readonly [string, ...string[]], what: string): Promise<NodeState> {
-  const text = await node.run(command)
+async function nftables(node: Netns): Promise<NodeState> {
+  const text = await node.run(['nft', '--stateless', 'list', 'ruleset'])
   const found = text.split('\n').map(line => line.trim().replaceAll(/\s+/g, ' '))
-  return found.filter(line => line !== '' && line !== '}').map(line => `${what}: ${line}`)
+  return found.filter(line => line !== '' && line !== '}').map(line => `nftables: ${line}`)
 }
 
 /** Mount points of this mount namespace, but for namespaces of pods, which the suite makes and unmounts. */
@@ -98,10 +87,11 @@ async function mounts(): Promise<NodeState> {
   return points.filter(point => point !== undefined && !point.startsWith('/run/netns')).map(point => `mount ${point}`)
 }
 
-async function files(folder: string): Promise<NodeState> {
+async function files(folder: string, ignored: RegExp | undefined): Promise<NodeState> {
   try {
     const found = await readdir(folder, { recursive: true, withFileTypes: true })
-    return found.map(entry => `file ${join(entry.parentPath, entry.name)}`)
+    const paths = found.map(entry => join(entry.parentPath, entry.name))
+    return paths.filter(path => ignored?.test(path) !== true).map(path => `file ${path}`)
   } catch (cause) {
     if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return []
     throw cause

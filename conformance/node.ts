@@ -50,7 +50,8 @@ export class Node implements AsyncDisposable {
   }
 
   async state(): Promise<NodeState> {
-    return await readNodeState(this.netns, this.#subject.stateFolders)
+    const { stateFolders, ignoredFiles } = this.#subject
+    return await readNodeState(this.netns, { folders: stateFolders, ignored: ignoredFiles })
   }
 
   /** What is there that a clean node has not; waits a while for it to go. */

@@ -159,8 +159,9 @@ export class Stage implements AsyncDisposable {
    * Attaches a container to another network than the subject's and detaches it: what such a network makes for the node, and
    * keeps, is no leak of the attachments that follow.
    */
-  async prime(runtime: Runtime): Promise<void> {
-    const pod = await this.pod({ runtime })
+  async prime(options: PodOptions & { readonly runtime: Runtime }): Promise<void> {
+    const { runtime } = options
+    const pod = await this.pod(options)
     const { result } = await runtime.add(pod.attachment)
     await runtime.del(pod.attachment, result)
     await this.node.declareClean()

@@ -14,6 +14,8 @@ export interface Subject {
   readonly setup?: string
   /** Folders in which the plugin keeps state: what it leaves there is looked at, and they are emptied with the node. */
   readonly stateFolders: readonly string[]
+  /** Paths in these folders that are of no attachment, such as logs and counters: they are no leak. */
+  readonly ignoredFiles?: RegExp
   /** The interface name that attachments get: `eth0` when absent. A loopback plugin knows `lo` only. */
   readonly ifName?: string
   /** Address families that an attachment is to get; nothing is asked about them when absent. */

@@ -1,6 +1,6 @@
 import { type Check, type Need, NotApplicable, Unmet, type Verdict } from './check.ts'
 import { Node } from './node.ts'
-import type { Outcome } from './outcome.ts'
+import { type Outcome, describeOutcome } from './outcome.ts'
 import { Stage } from './stage.ts'
 import type { Subject } from './subject.ts'
 import type { Step } from './transcript.ts'
@@ -52,14 +52,20 @@ export async function runSuite(subject: Subject, { checks, onFinding }: SuiteOpt
 
 /**
  * A node on which a container has come and gone: what the first ADD makes for the node, a bridge or forwarding, is there for good
- * and no leak. Whether that ADD succeeded is not asked here.
+ * and no leak.
+ *
+ * @throws {Error} when that ADD fails: of a network that does not work at all nothing can be said.
  */
 async function freshNode(subject: Subject): Promise<Node> {
   const node = await Node.create(subject)
-  {
+  try {
     await using stage = new Stage(subject, node, [])
     const pod = await stage.pod()
-    await stage.runtime.add(pod.attachment)
+    const { isSuccess, decisive } = await stage.runtime.add(pod.attachment)
+    if (!isSuccess) throw new Error(`this network does not work: ${describeOutcome(decisive)}`)
+  } catch (cause) {
+    await node[Symbol.asyncDispose]()
+    throw cause
   }
   await node.declareClean()
   return node
@@ -79,7 +85,8 @@ async function runCheck(
   const stage = new Stage(subject, node, journal)
   const unmet = (check.needs ?? []).map(need => whyNot(need, stage)).find(why => why !== undefined)
   const reason = unmet ?? (await play(check, stage))
-  const left = unmet === undefined ? await node.leftovers() : []
+  const isLooked = unmet === undefined && !stage.isNodeSpent
+  const left = isLooked ? await node.leftovers() : []
   const isTold = check.leftoversAskedBy !== undefined || stage.problems.some(text => text.startsWith('left behind'))
   if (left.length > 0 && !isTold) stage.problems.push(`left behind: ${left.join(', ')}`)
   journal.push(...stage.outcomes)

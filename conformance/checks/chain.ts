@@ -5,7 +5,7 @@ import { type JsonObject, asObjects } from '../../e2e/netns/harness/json.ts'
 import { isAtLeast } from '../../e2e/netns/harness/network-list.ts'
 import { type Check, NotApplicable, SPEC, Unmet } from '../check.ts'
 import { linksOf } from '../kernel.ts'
-import { documentOf } from '../outcome.ts'
+import { describeOutcome, documentOf } from '../outcome.ts'
 import { interfacesOf, ipsOf } from '../result.ts'
 import type { Runtime } from '../runtime.ts'
 import type { Stage } from '../stage.ts'
@@ -44,12 +44,15 @@ const REFERENCE: readonly { readonly type: string; readonly plugin: JsonObject; 
     { type: 'sbr', plugin: { type: 'sbr' } },
   ]
 
+/** Those that change what prevResult lists and pass prevResult on as it was: an interface plugin cannot know that it was them. */
+const UNTOLD: ReadonlySet<string> = new Set(['tuning-mtu', 'sbr'])
+
 /** Chains (SPEC 1.1.0, section 3): the plugin under test with others before it and after it. */
 export const chainChecks: readonly Check[] = [
   ...REFERENCE.map(({ type, plugin, capabilities }): Check => ({
     id: `X2.then-${type}`,
-    basis: 'must',
-    source: LATER,
+    basis: UNTOLD.has(type) ? 'our-reading' : 'must',
+    source: UNTOLD.has(type) ? `${LATER}; but ${String(plugin['type'])} passes prevResult on as it was` : LATER,
     expected: `In a chain with the reference plugin ${String(plugin['type'])}${type.includes('-') ? ` (${type.replace(/.*-/, '')})` : ''} after it: ADD, CHECK and DEL succeed.`,
     needs: ['addresses', 'reference-plugins'],
     async run(stage) {
@@ -143,12 +146,18 @@ async function chainOf(stage: Stage, { before = [], after = [], cniPath }: Chain
 
 /** ADD, CHECK, DEL of one container. @returns the names of the interfaces of the last result. */
 async function live(stage: Stage, runtime: Runtime, capabilities?: JsonObject): Promise<readonly string[]> {
-  await stage.prime(runtime)
-  const pod = await stage.added({ runtime, ...(capabilities && { attachment: { capabilities } }) })
-  stage.expect(ipsOf(pod.result).length > 0, `no addresses in ${JSON.stringify(pod.result)}`)
-  if (runtime.hasVerb('CHECK')) stage.expectSuccess(await runtime.check(pod.attachment, pod.result))
-  stage.expectSuccess(await runtime.del(pod.attachment, pod.result))
-  return interfacesOf(pod.result).map(({ name }) => name)
+  const options = { runtime, ...(capabilities && { attachment: { capabilities } }) }
+  await stage.prime(options)
+  const pod = await stage.pod(options)
+  const { executable } = stage.runtime.invocation('ADD', stage.runtime.plugin, {})
+  const { decisive, result } = await runtime.add(pod.attachment)
+  // Bandwidth wants a veth, for one: that is not for the plugin under test to answer for.
+  if (result === undefined && decisive.executable !== executable) throw new NotApplicable(describeOutcome(decisive))
+  if (result === undefined) throw new Unmet(describeOutcome(decisive))
+  stage.expect(ipsOf(result).length > 0, `no addresses in ${JSON.stringify(result)}`)
+  if (runtime.hasVerb('CHECK')) stage.expectSuccess(await runtime.check(pod.attachment, result))
+  stage.expectSuccess(await runtime.del(pod.attachment, result))
+  return interfacesOf(result).map(({ name }) => name)
 }
 
 /** A folder for CNI_PATH that holds the suite's own chained plugin. */

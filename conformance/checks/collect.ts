@@ -68,7 +68,7 @@ export const collectChecks: readonly Check[] = [
       const { exhaustible } = stage.subject
       if (exhaustible === undefined) throw new NotApplicable('no small network was given')
       const runtime = stage.runtimeWith({ conflist: exhaustible.conflist })
-      await stage.prime(runtime)
+      await stage.prime({ runtime })
       for (let count = 0; count < exhaustible.addresses; count += 1)
         await stage.deleteNetns(await stage.added({ runtime }))
       const late = await stage.pod({ runtime })

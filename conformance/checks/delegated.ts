@@ -39,7 +39,7 @@ export function delegated({ verb, run, ...check }: DelegationCheck): Check {
         cniPath: [folder, ...stage.subject.cniPath],
       })
       await delegate.answer('ADD', { stdout: JSON.stringify(ipamResult(runtime.list.cniVersion)) })
-      await stage.prime(runtime)
+      await stage.prime({ runtime })
       await delegate.forgetCalls()
       await run({ stage, delegate, runtime })
     },

@@ -164,7 +164,7 @@ export const deleteChecks: readonly Check[] = [
       const { exhaustible } = stage.subject
       if (exhaustible === undefined) throw new NotApplicable('no small network was given')
       const runtime = stage.runtimeWith({ conflist: exhaustible.conflist })
-      await stage.prime(runtime)
+      await stage.prime({ runtime })
       for (let round = 0; round <= exhaustible.addresses; round += 1) {
         const pod = await stage.pod({ runtime })
         const added = await runtime.add(pod.attachment)

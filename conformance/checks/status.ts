@@ -69,7 +69,7 @@ export const statusChecks: readonly Check[] = [
       const { exhaustible } = stage.subject
       if (exhaustible === undefined) throw new NotApplicable('no small network was given')
       const runtime = stage.runtimeWith({ conflist: exhaustible.conflist })
-      await stage.prime(runtime)
+      await stage.prime({ runtime })
       const pods = []
       for (let count = 0; count < exhaustible.addresses; count += 1) pods.push(await stage.added({ runtime }))
       const full = await runtime.status()

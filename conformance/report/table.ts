@@ -11,7 +11,7 @@ export interface Counts {
   readonly 'not-applicable': number
 }
 
-export function countVerdicts(findings: readonly Finding[]): Counts {
+export function countVerdicts(findings: readonly Pick<Finding, 'verdict'>[]): Counts {
   const count = (verdict: Finding['verdict']): number => findings.filter(finding => finding.verdict === verdict).length
   return {
     pass: count('pass'),

@@ -1,0 +1,34 @@
+/**
+ * One peer under the suite: `run.ts TITLE FILE [ONLY]` writes its report. For main.ts, which gives each peer a process of its
+ * own. With ONLY (as for --only) a report that is there gets the findings of these checks anew.
+ */
+import '../../e2e/netns/harness/isolated.ts'
+import { mkdtempDisposable, readFile, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { ALL_CHECKS, selectChecks } from '../checks/all.ts'
+import { jsonReport } from '../report/json.ts'
+import { countVerdicts, renderCounts } from '../report/table.ts'
+import { type Finding, runSuite } from '../suite.ts'
+import { PEERS } from './all.ts'
+
+const [title, file, only = ''] = process.argv.slice(2)
+const peer = PEERS.find(peer => peer.title === title)
+if (peer === undefined || file === undefined)
+  throw new Error(`want one of ${PEERS.map(({ title }) => title).join(', ')} and a file`)
+
+await using folder = await mkdtempDisposable(join(tmpdir(), 'conformance-peer-'))
+const subject = await peer.subject(folder.path)
+const anew = await runSuite(subject, { checks: selectChecks(only.split(',').filter(word => word !== '')) })
+const findings = only === '' ? anew : merged(await readFile(file, 'utf8'), anew)
+const report = { title, version: peer.version, ...jsonReport(subject, findings) }
+await writeFile(file, `${JSON.stringify(report, null, 1)}\n`)
+process.stderr.write(`${title}: ${renderCounts(countVerdicts(findings))}\n`)
+
+/** The findings of an earlier report, with those of `anew` in their places. */
+function merged(text: string, anew: readonly Finding[]): readonly Finding[] {
+  // It is a report that this program has written.
+  const { findings } = JSON.parse(text) as { readonly findings: readonly Finding[] }
+  const known = new Map([...findings, ...anew].map(finding => [finding.id, finding]))
+  return ALL_CHECKS.flatMap(({ id }) => known.get(id) ?? [])
+}
