@@ -10,13 +10,18 @@ import type { Log } from '../lib/log/json-log.ts'
 const MAX_TRIM_STEPS = 20
 
 /**
- * Gives back blocks that are not needed and forgets old history, a bounded step of each. Never rejects: what failed is logged,
- * and is tried again at the next turn.
+ * Follows a clock that was set, gives back blocks that are not needed, and forgets old history, a bounded step of each. Never
+ * rejects: what failed is logged, and is tried again at the next turn.
  */
 export async function keepHouse(
-  service: Pick<LeaseService, 'giveBackBlocks' | 'trimHistory'>,
+  service: Pick<LeaseService, 'storeClockStep' | 'giveBackBlocks' | 'trimHistory'>,
   { history, log }: { readonly history: HistoryBounds; readonly log: Log },
 ): Promise<void> {
+  try {
+    service.storeClockStep()
+  } catch (cause) {
+    log.error('following the clock failed', { error: cause })
+  }
   try {
     for (const block of await service.giveBackBlocks()) log.info('block given back', { block: formatPrefix(block) })
   } catch (cause) {

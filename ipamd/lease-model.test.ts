@@ -9,7 +9,7 @@ import { capacityOf, familiesOf, type Pool } from './allocator/pool.ts'
 import { release } from './allocator/release.ts'
 import { reserve, unreserve } from './allocator/reserve.ts'
 import { handOver } from './allocator/hand-over.ts'
-import { evolve, followClock, restoreState, type State } from './allocator/state.ts'
+import { evolve, restoreState, type State } from './allocator/state.ts'
 import { SqliteStore } from './store/store.ts'
 
 const COOLDOWN_MS = 50
@@ -211,14 +211,13 @@ function run(pool: Pool, story: readonly Step[], restarts: boolean): void {
         apply(giveBack(state, now))
         break
       case 'change CIDR':
-        // The store has the moments of the wall clock: after it was set, reading them anew is as good as a restart.
-        if (pool === HANDED_OVER && setBy === 0) changeCidrs(step.podCidrs)
+        if (pool === HANDED_OVER) changeCidrs(step.podCidrs)
         break
       case 'break':
         if (restarts) {
           state = restore()
         } else {
-          followClock(state, step.jumpMs)
+          apply([{ type: 'clock-set', stepMs: step.jumpMs }])
           now += step.jumpMs
           setBy += step.jumpMs
         }

@@ -109,33 +109,6 @@ t.test('a store that can not be read any more is a refusal, until it can be agai
   t.same(await service.find({}), [])
 })
 
-const HOUR_MS = 3_600_000
-for (const { name, stepMs } of [
-  { name: 'back', stepMs: -HOUR_MS },
-  { name: 'forward', stepMs: HOUR_MS },
-]) {
-  t.test(`allocate() keeps to the cooldown when the clock is set ${name} (R8)`, async t => {
-    const clock = { setByMs: 0, uptimeMs: 0 }
-    const pool: Pool = { ...POOL, prefixes: [parsePrefix('10.0.0.0/30')], cooldownMs: 30_000 }
-    const service = new LeaseService([pool], {
-      store: new WatchedStore(),
-      nowUnixMs: () => 1_700_000_000_000 + clock.setByMs + clock.uptimeMs,
-      uptimeMs: () => clock.uptimeMs,
-      onBlockTaken: async () => {},
-      onBlockReturned: async () => {},
-    })
-    await service.allocate(ask('a'))
-    await service.release(ask('a'), 'del')
-    clock.uptimeMs = 10_000
-    clock.setByMs = stepMs
-    await t.rejects(service.allocate(ask('b')), { message: /has no free IPv4 address: .* the next is free in 20 s/ })
-    clock.uptimeMs = 29_999
-    await t.rejects(service.allocate(ask('b')), { message: /has no free IPv4 address/ })
-    clock.uptimeMs = 30_000
-    t.equal((await service.allocate(ask('b'))).isNew, true)
-  })
-}
-
 /** A service of four blocks with one address each, whose clock and whose edges the test moves. */
 function serviceWithBlocks(onBlockReturned: () => Promise<void>) {
   const calls: string[] = []

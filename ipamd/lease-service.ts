@@ -246,6 +246,11 @@ export class LeaseService {
     })
   }
 
+  /** Keeps the store right after the clock was set. To be called now and then. @throws {IpamProblem} */
+  storeClockStep(): void {
+    this.#ledger.storeClockStep()
+  }
+
   /**
    * Forgets what happened too long ago, some of it. To be called now and then.
    *

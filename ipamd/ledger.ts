@@ -1,7 +1,7 @@
 import { IpamProblem } from '../lib/ipam/errors.ts'
 import type { LeaseEvent, StoredChange } from './allocator/events.ts'
 import type { Pool } from './allocator/pool.ts'
-import { evolve, followClock, restoreState, type State } from './allocator/state.ts'
+import { evolve, restoreState, type State } from './allocator/state.ts'
 import { problemFor } from './problems.ts'
 import type { Store } from './store/store.ts'
 
@@ -41,7 +41,9 @@ export class Ledger {
   /** Undefined after a failed commit, until it is restored from the store. */
   #state: State | undefined
   /** Wall clock less uptime, when the moments in the state were last right. */
-  #clockOffsetMs = 0
+  #clockOffsetMs: number
+  /** By how much the wall clock was set since the moments in the store were last right. */
+  #unstoredStepMs = 0
   #storeHasFailed = false
   #queue: Command[] = []
 
@@ -49,7 +51,9 @@ export class Ledger {
   constructor(pools: readonly Pool[], edges: LedgerEdges) {
     this.#pools = pools
     this.#edges = edges
-    this.#restore()
+    const nowUnixMs = edges.nowUnixMs()
+    this.#clockOffsetMs = nowUnixMs - edges.uptimeMs()
+    this.#restore(nowUnixMs)
   }
 
   /** Decides with the others of this turn, and resolves when what was decided is durable. @throws {IpamProblem} */
@@ -75,9 +79,7 @@ export class Ledger {
     this.flush()
     try {
       const nowUnixMs = this.#edges.nowUnixMs()
-      const state = this.#state ?? this.#restore()
-      this.#followClock(state, nowUnixMs)
-      const changes = decide(state, nowUnixMs)
+      const changes = decide(this.#currentState(nowUnixMs), nowUnixMs)
       if (changes.length === 0) return
       this.#commit(changes)
       this.#state = undefined
@@ -112,11 +114,23 @@ export class Ledger {
     }
   }
 
+  /**
+   * Has the store follow the clock when it was set: the next commit does it too, but may be long in coming. To be called now and
+   * then. @throws {IpamProblem}
+   */
+  storeClockStep(): void {
+    try {
+      this.#currentState(this.#edges.nowUnixMs())
+      if (this.#unstoredStepMs !== 0) this.#commit([])
+    } catch (cause) {
+      throw problemFor(cause)
+    }
+  }
+
   /** @throws when nothing of the batch was stored. */
   #decideAndCommit(batch: readonly Command[]): readonly (() => void)[] {
     const nowUnixMs = this.#edges.nowUnixMs()
-    const state = this.#state ?? this.#restore()
-    this.#followClock(state, nowUnixMs)
+    const state = this.#currentState(nowUnixMs)
     const answers: (() => void)[] = []
     const events: LeaseEvent[] = []
     for (const { decide, reject } of batch) {
@@ -136,8 +150,11 @@ export class Ledger {
   }
 
   #commit(events: readonly StoredChange[]): void {
+    const stepMs = this.#unstoredStepMs
     try {
-      this.#edges.store.commit(events)
+      // Before what was decided since, whose moments are of the new clock.
+      this.#edges.store.commit(stepMs === 0 ? events : [{ type: 'clock-set', stepMs }, ...events])
+      this.#unstoredStepMs = 0
       this.#storeHasFailed = false
     } catch (cause) {
       this.#storeHasFailed = true
@@ -145,18 +162,25 @@ export class Ledger {
     }
   }
 
-  #restore(): State {
-    const nowUnixMs = this.#edges.nowUnixMs()
-    this.#clockOffsetMs = nowUnixMs - this.#edges.uptimeMs()
-    this.#state = restoreState(this.#pools, this.#edges.store.load(), nowUnixMs)
-    return this.#state
+  #currentState(nowUnixMs: number): State {
+    this.#followClock(nowUnixMs)
+    return this.#state ?? this.#restore(nowUnixMs)
+  }
+
+  #restore(nowUnixMs: number): State {
+    const stepMs = this.#unstoredStepMs
+    const state = restoreState(this.#pools, this.#edges.store.load(), nowUnixMs - stepMs)
+    if (stepMs !== 0) evolve(state, { type: 'clock-set', stepMs })
+    this.#state = state
+    return state
   }
 
   // Else an address would be reused at once when the clock is set forward, and kept out for hours when it is set back.
-  #followClock(state: State, nowUnixMs: number): void {
-    const stepMs = nowUnixMs - this.#edges.uptimeMs() - this.#clockOffsetMs
+  #followClock(nowUnixMs: number): void {
+    const stepMs = Math.round(nowUnixMs - this.#edges.uptimeMs() - this.#clockOffsetMs)
     if (Math.abs(stepMs) < MIN_CLOCK_STEP_MS) return
-    followClock(state, stepMs)
+    if (this.#state !== undefined) evolve(this.#state, { type: 'clock-set', stepMs })
     this.#clockOffsetMs += stepMs
+    this.#unstoredStepMs += stepMs
   }
 }

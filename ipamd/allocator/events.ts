@@ -56,5 +56,7 @@ export type LeaseEvent =
       /** For a person: what was seen that led to it. */
       readonly detail?: string | undefined
     }
+  /** The wall clock was set, by this much forward: what is left of cooldowns and keep times stays as it was. */
+  | { readonly type: 'clock-set'; readonly stepMs: number }
   | { readonly type: 'reserved'; readonly reservation: Reservation; readonly atUnixMs: number }
   | { readonly type: 'unreserved'; readonly reservation: Reservation; readonly atUnixMs: number }

@@ -3,7 +3,7 @@ import { parseAddress } from '../../lib/net/address.ts'
 import { parsePrefix } from '../../lib/net/prefix.ts'
 import { EMPTY_SNAPSHOT, FakeNode, smallPool, T0 } from './fake-node.ts'
 import { giveBack } from './give-back.ts'
-import { followClock, restoreState, type Snapshot } from './state.ts'
+import { restoreState, type Snapshot } from './state.ts'
 
 t.test('giveBack() gives an empty block back when its cooldown is over, and not earlier', async t => {
   const node = new FakeNode(smallPool(['10.0.0.0/28']))
@@ -65,7 +65,7 @@ t.test('giveBack() follows a clock that is set', async t => {
     const node = new FakeNode(smallPool(['10.0.0.0/28']))
     for (const id of ['a', 'b']) node.lease(id)
     for (const id of ['a', 'b']) node.release(id)
-    followClock(node.state, stepMs)
+    node.apply([{ type: 'clock-set', stepMs }])
     node.now = T0 + stepMs + 29_999
     t.same(node.giveBack(), [])
     node.now += 1

@@ -63,8 +63,8 @@ export interface PoolState {
 }
 
 /**
- * What the allocator knows. Only evolve(), followClock() and seeForeign() change it, in place: copying it for each decision would make a
- * lease cost more the more leases there are. Whoever applies an event and then fails to store it must restore the state from
+ * What the allocator knows. Only evolve() and seeForeign() change it, in place: copying it for each decision would make a lease cost
+ * more the more leases there are. Whoever applies an event and then fails to store it must restore the state from
  * the store.
  */
 export interface State {
@@ -169,17 +169,13 @@ export function evolve(state: State, event: LeaseEvent): void {
       return void state.leases.set(attachmentKeyText(event.lease.attachment), { ...event.lease })
     case 'released':
       return removeLease(state, event.lease, event.atUnixMs)
+    case 'clock-set':
+      return shiftMoments(state, event.stepMs)
     case 'reserved':
       return addReservation(state, event.reservation)
     case 'unreserved':
       return removeReservation(state, event.reservation)
   }
-}
-
-/** Keeps what is left of every cooldown when the wall clock was set by `stepMs`, forward or back. */
-export function followClock(state: State, stepMs: number): void {
-  for (const { freed } of [...state.pools.values()].flatMap(pool => pool.families)) freed.shift(stepMs)
-  for (const block of state.blocks) block.restsAtUnixMs += stepMs
 }
 
 /** Replaces what no new block may overlap. */
@@ -221,6 +217,11 @@ export function stepOver(block: BlockState, family: FamilyState, value: bigint):
   const reserved = block.reserved.find(range => range.first <= value && value <= range.last)
   if (reserved !== undefined) return reserved.last + 1n
   return family.leased.has(value) || family.freed.has(value) || family.reservations.has(value) ? value + 1n : value
+}
+
+function shiftMoments(state: State, stepMs: number): void {
+  for (const { freed } of [...state.pools.values()].flatMap(pool => pool.families)) freed.shift(stepMs)
+  for (const block of state.blocks) block.restsAtUnixMs += stepMs
 }
 
 function takeBlock(state: State, { pool: poolName, prefix, node }: TakenBlock): void {

@@ -137,6 +137,8 @@ export class SqliteStore implements Store {
       }
       case 'upstream-asked':
         return void this.#statements.setSequence.run(event.pool, event.sequence)
+      case 'clock-set':
+        return void this.#statements.shiftFreed.run(event.stepMs)
       case 'pod-cidrs-handed-over':
         return this.#storePodCidrs(event)
     }
@@ -271,6 +273,7 @@ function prepare(database: DatabaseSync) {
       `INSERT INTO freed_address (address, block, freed_at_unix_ms, owner, sticky_seconds)
        VALUES (?, (SELECT id FROM block WHERE prefix = ?), ?, ?, ?)`,
     ),
+    shiftFreed: database.prepare('UPDATE freed_address SET freed_at_unix_ms = freed_at_unix_ms + ?'),
     deleteBlock: database.prepare('DELETE FROM block WHERE pool = ? AND prefix = ? AND node IS ?'),
     insertReservation: database.prepare(
       'INSERT INTO reservation (address, pool, owner, note, reserved_at_unix_ms) VALUES (?, ?, ?, ?, ?)',

@@ -1,0 +1,114 @@
+import t, { type Test } from 'tap'
+import { parsePrefix } from '../lib/net/prefix.ts'
+import type { Pool } from './allocator/pool.ts'
+import { keepHouse } from './housekeeping.ts'
+import { LeaseService } from './lease-service.ts'
+import { StoreError } from './store/store-error.ts'
+import { SqliteStore } from './store/store.ts'
+
+const HOUR_MS = 3_600_000
+const COOLDOWN_MS = 30_000
+/** Of one address. */
+const POOL: Pool = {
+  name: 'p',
+  prefixes: [parsePrefix('10.0.0.0/30')],
+  blockPrefixLength: { 4: 30, 6: 64 },
+  exclude: [],
+  cooldownMs: COOLDOWN_MS,
+}
+const HANDED_OVER: Pool = { ...POOL, prefixes: [], blockSource: { type: 'kubernetes' } }
+
+/** A service on a real store and two clocks, whose only address was just released. */
+async function serviceWithOneCooling(pool: Pool) {
+  const store = new SqliteStore(':memory:', { bootId: 'b', initStartTicks: 1, hostNetnsInode: 2 })
+  const clock = { setByMs: 0, uptimeMs: 0 }
+  const open = () =>
+    new LeaseService([pool], {
+      store,
+      nowUnixMs: () => 1_700_000_000_000 + clock.setByMs + clock.uptimeMs,
+      uptimeMs: () => clock.uptimeMs,
+      onBlockTaken: async () => {},
+      onBlockReturned: async () => {},
+    })
+  const service = open()
+  if (pool === HANDED_OVER) await service.handOverPodCidrs(podCidrs('10.0.0.0/30'))
+  await service.allocate(ask('a'))
+  await service.release(ask('a'), 'del')
+  return { service, store, clock, open }
+}
+
+function ask(containerId: string) {
+  return { attachment: { network: 'net', containerId, ifName: 'eth0' } }
+}
+
+function podCidrs(...texts: readonly string[]) {
+  return { pool: undefined, podCidrs: texts.map(parsePrefix) }
+}
+
+type Cooling = Awaited<ReturnType<typeof serviceWithOneCooling>>
+
+/** Holds that the address is refused up to the last millisecond of its cooldown, and not longer. */
+async function coolsOnTime(t: Test, { clock }: Cooling, service: LeaseService): Promise<void> {
+  clock.uptimeMs = COOLDOWN_MS - 1
+  await t.rejects(service.allocate(ask('b')), { message: /has no free IPv4 address/ })
+  clock.uptimeMs = COOLDOWN_MS
+  t.equal((await service.allocate(ask('b'))).isNew, true)
+}
+
+for (const { name, stepMs } of [
+  { name: 'back', stepMs: -HOUR_MS },
+  { name: 'forward', stepMs: HOUR_MS },
+]) {
+  t.test(`allocate() keeps to the cooldown when the clock is set ${name} (R8)`, async t => {
+    const cooling = await serviceWithOneCooling(POOL)
+    cooling.clock.uptimeMs = 10_000
+    cooling.clock.setByMs = stepMs
+    await t.rejects(cooling.service.allocate(ask('b')), { message: /the next is free in 20 s/ })
+    await coolsOnTime(t, cooling, cooling.service)
+  })
+
+  t.test(`so does the store that is read anew when other pod CIDRs are handed over, clock set ${name}`, async t => {
+    const cooling = await serviceWithOneCooling(HANDED_OVER)
+    cooling.clock.setByMs = stepMs
+    await cooling.service.handOverPodCidrs(podCidrs('10.0.0.0/30', 'fd00::/125'))
+    await cooling.service.handOverPodCidrs(podCidrs('10.0.0.0/30'))
+    await coolsOnTime(t, cooling, cooling.service)
+  })
+
+  t.test(`so does the store that is read anew after a failed commit, clock set ${name}`, async t => {
+    const cooling = await serviceWithOneCooling(POOL)
+    const { service, store, clock } = cooling
+    const commit = store.commit.bind(store)
+    clock.setByMs = stepMs
+    store.commit = () => {
+      throw new StoreError('Cannot write lease store x: disk full')
+    }
+    const one = parsePrefix('10.0.0.2/32').address
+    await t.rejects(service.reserve({ address: one, owner: 'ns/a', note: undefined }), { message: /disk full/ })
+    store.commit = commit
+    await coolsOnTime(t, cooling, service)
+  })
+
+  t.test(`so does a restart after a turn of housekeeping, clock set ${name}`, async t => {
+    const cooling = await serviceWithOneCooling(POOL)
+    cooling.clock.setByMs = stepMs
+    const failures: unknown[] = []
+    const log = { info: () => {}, warn: () => {}, error: (...said: unknown[]) => void failures.push(said) }
+    await keepHouse(cooling.service, { history: { keepMs: HOUR_MS, maxRows: 1000 }, log })
+    await coolsOnTime(t, cooling, cooling.open())
+    t.same(failures, [])
+  })
+}
+
+t.test('steps of the clock that cancel out change nothing that is stored', async t => {
+  const cooling = await serviceWithOneCooling(POOL)
+  const { service, store, clock } = cooling
+  const before = [...store.load().freed]
+  for (const setByMs of [HOUR_MS, 0]) {
+    clock.setByMs = setByMs
+    await service.find({})
+  }
+  service.storeClockStep()
+  t.same(store.load().freed, before)
+  await coolsOnTime(t, cooling, service)
+})
