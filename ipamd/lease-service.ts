@@ -1,4 +1,4 @@
-import { attachmentKeyText, type AttachmentKey } from '../lib/ipam/attachment.ts'
+import type { AttachmentKey } from '../lib/ipam/attachment.ts'
 import { IpamProblem } from '../lib/ipam/errors.ts'
 import type { GrantReply, GrantRequest } from '../lib/ipam/grants.ts'
 import type { Lease } from '../lib/ipam/lease.ts'
@@ -149,7 +149,7 @@ export class LeaseService {
 
   /** The very lease that the attachment holds, for releaseStale(). @throws {IpamProblem} */
   holds(attachment: AttachmentKey): Promise<Lease | undefined> {
-    return this.#ledger.execute(state => ({ reply: state.leases.get(attachmentKeyText(attachment)), events: [] }))
+    return this.#ledger.execute(state => ({ reply: state.leases.get(attachment), events: [] }))
   }
 
   /**
@@ -159,7 +159,7 @@ export class LeaseService {
   releaseStale(lease: Lease, detail: string): Promise<boolean> {
     return this.#ledger.execute((state, nowUnixMs) => {
       // Every change of a lease makes another object of it.
-      if (state.leases.get(attachmentKeyText(lease.attachment)) !== lease) return { reply: false, events: [] }
+      if (state.leases.get(lease.attachment) !== lease) return { reply: false, events: [] }
       return { reply: true, events: [{ type: 'released', lease, atUnixMs: nowUnixMs, reason: 'reconcile', detail }] }
     })
   }

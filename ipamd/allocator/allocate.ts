@@ -1,4 +1,3 @@
-import { attachmentKeyText } from '../../lib/ipam/attachment.ts'
 import type { Lease, LeasedAddress } from '../../lib/ipam/lease.ts'
 import type { AllocateRequest } from '../../lib/ipam/protocol.ts'
 import type { AddressRange } from '../../lib/net/address-range.ts'
@@ -76,7 +75,7 @@ export type AskedFor = AllocateRequest & {
  * request names ranges of a family, all of this holds for the addresses in them.
  */
 export function allocate(state: State, request: AskedFor, nowUnixMs: number): Allocation {
-  const held = state.leases.get(attachmentKeyText(request.attachment))
+  const held = state.leases.get(request.attachment)
   if (held !== undefined) return answerAgain(held, request)
   const pool = findPool(state, request.pool)
   if ('kind' in pool) return pool

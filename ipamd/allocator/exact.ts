@@ -1,3 +1,4 @@
+import { attachmentKeyText } from '../../lib/ipam/attachment.ts'
 import type { AddressRange } from '../../lib/net/address-range.ts'
 import type { Address } from '../../lib/net/address.ts'
 import { containsAddress, overlaps, prefixOf, type Prefix } from '../../lib/net/prefix.ts'
@@ -50,7 +51,7 @@ export function findExact(state: State, demand: Demand & { readonly address: Add
     return { ...refuse, why: 'never-leased', block, role }
   }
   const holder = family.leased.get(address.value)
-  if (holder !== undefined) return { ...refuse, why: 'leased', holder }
+  if (holder !== undefined) return { ...refuse, why: 'leased', holder: attachmentKeyText(holder) }
   const refusal = reservedOrCooling(demand)
   if (refusal !== undefined) return { ...refuse, ...refusal }
   if (held !== undefined) return { address, block, takes: false }

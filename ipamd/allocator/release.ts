@@ -17,7 +17,7 @@ export function release(
   request: ReleaseRequest,
   at: { nowUnixMs: number; reason: ReleaseReason },
 ): Release {
-  const lease = state.leases.get(attachmentKeyText(request.attachment))
+  const lease = state.leases.get(request.attachment)
   if (lease === undefined) return { kind: 'not-leased' }
   if (request.addresses !== undefined && !hasExactly(lease, request.addresses)) return { kind: 'other-lease', lease }
   return { kind: 'released', events: [{ type: 'released', lease, atUnixMs: at.nowUnixMs, reason: at.reason }] }
@@ -45,7 +45,7 @@ export function collect(
 /** The leases that match every part that is given. A whole attachment is found without a scan. */
 export function findLeases(state: State, { network, containerId, ifName }: LeaseFilter): readonly Lease[] {
   if (network !== undefined && containerId !== undefined && ifName !== undefined) {
-    const lease = state.leases.get(attachmentKeyText({ network, containerId, ifName }))
+    const lease = state.leases.get({ network, containerId, ifName })
     return lease === undefined ? [] : [lease]
   }
   return [...state.leases.values()].filter(

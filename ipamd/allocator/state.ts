@@ -1,10 +1,11 @@
-import { attachmentKeyText } from '../../lib/ipam/attachment.ts'
+import type { AttachmentKey } from '../../lib/ipam/attachment.ts'
 import type { Lease, LeasedAddress } from '../../lib/ipam/lease.ts'
 import type { Address, Family } from '../../lib/net/address.ts'
 import { lastAddress, sizeOf, type Prefix } from '../../lib/net/prefix.ts'
 import type { LeaseEvent } from './events.ts'
 import { FreedAddresses } from './freed-addresses.ts'
 import type { ForeignRange } from './foreign-range.ts'
+import { LeaseTable } from './lease-table.ts'
 import { withPodCidrs, type PodCidr } from './pod-cidr.ts'
 import { familiesOf, hasBlock, reservedIn, type Pool } from './pool.ts'
 import { sizeOfRange, type Range } from './range.ts'
@@ -48,8 +49,8 @@ export interface FamilyState {
   readonly blocks: BlockState[]
   /** Every block before this index has nothing that was never leased. */
   firstOpen: number
-  /** Who has the address, as attachmentKeyText(). */
-  readonly leased: Map<bigint, string>
+  /** Who has the address. */
+  readonly leased: Map<bigint, AttachmentKey>
   readonly freed: FreedAddresses
   readonly usedRuns: UsedRuns
   /** Of this family, in whatever pool. */
@@ -70,8 +71,7 @@ export interface PoolState {
 export interface State {
   /** In the order of the configuration. */
   readonly pools: ReadonlyMap<string, PoolState>
-  /** By attachmentKeyText(). */
-  readonly leases: Map<string, Lease>
+  readonly leases: LeaseTable
   /** Every block of the node, those that other nodes were granted, and those of pools that are configured no more: nobody may take what overlaps them. */
   readonly blocks: BlockState[]
   /** The same blocks by first address. */
@@ -96,7 +96,7 @@ export function emptyState(pools: readonly Pool[]): State {
   })
   return {
     pools: new Map(states),
-    leases: new Map(),
+    leases: new LeaseTable(),
     blocks: [],
     blockAt: { 4: new Map(), 6: new Map() },
     reservations,
@@ -166,7 +166,7 @@ export function evolve(state: State, event: LeaseEvent): void {
       return addLease(state, event.lease)
     case 'renewed':
       // Another object: whoever decided on the lease as it was sees that it was renewed.
-      return void state.leases.set(attachmentKeyText(event.lease.attachment), { ...event.lease })
+      return void state.leases.set({ ...event.lease })
     case 'released':
       return removeLease(state, event.lease, event.atUnixMs)
     case 'clock-set':
@@ -271,8 +271,7 @@ function remove<T>(items: T[], item: T): number {
 }
 
 function addLease(state: State, lease: Lease): void {
-  const key = attachmentKeyText(lease.attachment)
-  state.leases.set(key, lease)
+  state.leases.set(lease)
   const pool = state.pools.get(lease.pool)
   if (pool !== undefined) pool.leaseCount += 1
   for (const { address, block: prefix } of lease.addresses) {
@@ -282,7 +281,7 @@ function addLease(state: State, lease: Lease): void {
     const family = block.isDrained ? undefined : familyOf(state, block.pool, address.family)
     if (family === undefined) continue
     family.freed.delete(address.value)
-    family.leased.set(address.value, key)
+    family.leased.set(address.value, lease.attachment)
     settle(family, block)
   }
 }
@@ -302,7 +301,7 @@ function skipUsedUp(family: FamilyState): void {
 }
 
 function removeLease(state: State, lease: Lease, atUnixMs: number): void {
-  state.leases.delete(attachmentKeyText(lease.attachment))
+  state.leases.delete(lease.attachment)
   const pool = state.pools.get(lease.pool)
   if (pool !== undefined) pool.leaseCount -= 1
   for (const leased of lease.addresses) {
