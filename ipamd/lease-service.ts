@@ -58,6 +58,8 @@ export interface HistoryBounds {
 
 /** How long a request waits for blocks of the upstream: less than its caller waits. */
 const UPSTREAM_WAIT_MS = 4000
+/** Nobody waits at start but whoever started it, and a node that boots is slow: better late than not at all. */
+const FIRST_LOOK_TIMEOUT_MS = 10_000
 
 /** Leases, reservations and blocks: decides on the state, stores what was decided, and has the node made ready for it. */
 export class LeaseService {
@@ -288,7 +290,7 @@ export class LeaseService {
    * @throws {IpamProblem} overlaps, with both ranges. @throws {IpamProblem} busy, when the node can't be looked at.
    */
   async refuseOverlaps(): Promise<void> {
-    await this.#surroundings.look()
+    await this.#surroundings.look(FIRST_LOOK_TIMEOUT_MS)
     const { serviceRanges } = this.#surroundings
     await this.#ledger.execute(state => {
       const overlap = findPoolOverlap(state, { serviceRanges, hostRanges: this.#surroundings.hostRanges(state) })

@@ -31,9 +31,9 @@ export class Surroundings {
     return this.#readHostRanges !== undefined
   }
 
-  /** Reads what the node uses now. One look serves all who wait for it. @throws {IpamProblem} busy */
-  look(): Promise<void> {
-    this.#looking ??= this.#lookNow().finally(() => (this.#looking = undefined))
+  /** Reads what the node uses now. One look serves all who wait for it, with the time of the first. @throws {IpamProblem} busy */
+  look(timeoutMs = LOOK_TIMEOUT_MS): Promise<void> {
+    this.#looking ??= this.#lookNow(timeoutMs).finally(() => (this.#looking = undefined))
     return this.#looking
   }
 
@@ -47,10 +47,10 @@ export class Surroundings {
     return [...this.serviceRanges, ...this.hostRanges(state)]
   }
 
-  async #lookNow(): Promise<void> {
+  async #lookNow(timeoutMs: number): Promise<void> {
     if (this.#readHostRanges === undefined) return
     try {
-      this.#hostRanges = await this.#readHostRanges(Deadline.in(LOOK_TIMEOUT_MS))
+      this.#hostRanges = await this.#readHostRanges(Deadline.in(timeoutMs))
     } catch (cause) {
       throw new IpamProblem('busy', `the node's ranges cannot be read: ${(cause as Error).message}`, { cause })
     }
