@@ -228,13 +228,17 @@ export class LeaseService {
    */
   async handOverPodCidrs(request: PodCidrsRequest): Promise<PodCidrsReply> {
     await this.#surroundings.look()
+    let returned: readonly Prefix[] = []
     this.#ledger.replace((state, nowUnixMs) => {
       seeForeign(state, this.#surroundings.foreignTo(state))
       const decision = handOver(state, request, nowUnixMs)
       if (decision.kind === 'overlaps') throw overlapProblem(decision)
       if (decision.kind === 'not-handed-over') throw notHandedOver(decision)
+      returned = decision.changes.flatMap(change => (change.type === 'block-returned' ? [change.prefix] : []))
       return decision.changes
     })
+    // Cleared up behind by giveBackBlocks(): what is handed over must not wait for it.
+    this.#readiness.forget(returned)
     await Promise.all(request.podCidrs.map(block => this.#readiness.whenReady(block)))
     return this.podCidrs(request.pool)
   }

@@ -17,6 +17,7 @@ const OTHER: Pool = { ...BLOCK, name: 'other', prefixes: [parsePrefix('10.9.0.0/
 class Node {
   readonly path: string
   readonly announced: string[] = []
+  readonly returned: string[] = []
   nowUnixMs = 1_700_000_000_000
   store: Store
   service: LeaseService
@@ -64,7 +65,7 @@ class Node {
       nowUnixMs: () => this.nowUnixMs,
       uptimeMs: () => this.nowUnixMs,
       onBlockTaken: async block => void this.announced.push(formatPrefix(block)),
-      onBlockReturned: async () => {},
+      onBlockReturned: async block => void this.returned.push(formatPrefix(block)),
     })
   }
 }
@@ -132,6 +133,22 @@ t.test('a pod CIDR that comes back while it drains is used again, with its coold
   t.same(await node.lease('f'), ['10.244.1.3'])
   t.same(await node.lease('g'), ['10.244.1.4'])
 })
+
+t.test(
+  'a block that is in the way and at rest is cleared up behind, and made ready when it comes back (R29)',
+  async t => {
+    const node = new Node(t)
+    await node.handOver('10.0.0.0/25')
+    await node.handOver('10.0.0.0/24')
+    t.same(node.announced, ['10.0.0.0/25', '10.0.0.0/24'])
+    await node.service.giveBackBlocks()
+    t.same(node.returned, ['10.0.0.0/25'])
+    await node.handOver('10.0.0.0/25')
+    t.same(node.announced.slice(2), ['10.0.0.0/25'])
+    await node.service.giveBackBlocks()
+    t.same(node.returned.slice(1), ['10.0.0.0/24'])
+  },
+)
 
 t.test('a family that is handed over no more is leased no more', async t => {
   const node = new Node(t)
