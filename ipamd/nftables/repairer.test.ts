@@ -71,7 +71,8 @@ class Node {
 
   addLink({ attachment }: Exposure, isComplete = true): void {
     const name = hostIfNameOf(attachment)
-    const link = this.host.addLink({ name, mac: parseMac('02:00:00:00:00:01'), mtuBytes: 1500, group: LINK_GROUP })
+    const mac = parseMac('02:00:00:00:00:01')
+    const link = this.host.addLink({ name, kind: 'veth', mac, mtuBytes: 1500, group: LINK_GROUP })
     if (typeof link === 'string') throw new Error(link)
     link.alias = formatOwner({ attachment, isComplete })
   }
