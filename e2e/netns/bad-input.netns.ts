@@ -149,16 +149,16 @@ const CONFIGURATION: readonly Refusal[] = [
   },
   {
     name: 'C6 a mode of a later version',
-    configuration: { mode: 'bridge' },
+    configuration: { mode: 'overlay' },
     code: 2,
-    msg: /^mode "bridge" is not supported/,
+    msg: /^mode "overlay" is not supported/,
   },
   { name: 'C6 a key of portmap', configuration: { markMasqBit: 13 }, code: 2, msg: /^markMasqBit 13 is not supported/ },
   {
     name: 'C6 a capability of a later version',
-    configuration: { runtimeConfig: { mac: '02:00:00:00:00:01' } },
+    configuration: { runtimeConfig: { aliases: ['www'] } },
     code: 2,
-    msg: /^runtimeConfig\.mac "02/,
+    msg: /^runtimeConfig\.aliases \["www/,
   },
   {
     name: 'C7 a host port of 0',

@@ -29,8 +29,9 @@ async function measure(from: Netns, to: Netns, address: string): Promise<number>
   return Number(line.split(' ')[1])
 }
 
+/** Wide, because the machine that measures may be busy: a limit that is not there, or of bytes for bits, is far outside. */
 function assertRate(t: Test, rate: number, { of, what }: { readonly of: number; readonly what: string }) {
-  t.ok(rate > of * 0.85 && rate < of * 1.15, `${what}: ${(rate / 1e6).toFixed(2)} Mbit/s of ${of / 1e6}`)
+  t.ok(rate > of * 0.5 && rate < of * 1.5, `${what}: ${(rate / 1e6).toFixed(2)} Mbit/s of ${of / 1e6}`)
 }
 
 const CAPABILITIES = { capabilities: { bandwidth: true } }
