@@ -108,7 +108,7 @@ t.test('an executable under a name that it does not know names those that it doe
   const { exitCode, stdout, stderr } = await runInRoot(['/opt/cni/bin/other'], { CNI_COMMAND: 'VERSION' })
   t.equal(exitCode, 2)
   t.equal(stdout, '')
-  t.equal(stderr, 'other: not a name of this executable: tulle, tulle-node, tulle-ipam, ipamd, tullectl\n')
+  t.equal(stderr, 'other: not a name of this executable: tulle, tulle-node, tulle-ipam, tulle-agent, ipamd, tullectl\n')
 })
 
 /** The files of glibc on this machine, and the program interpreter that every executable names. */
