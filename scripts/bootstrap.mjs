@@ -30,6 +30,7 @@ const STEPS = {
   conformance: { packages: [...RUN, ...NAMESPACES], scripts: ['conformance/main.ts'] },
   e2e: { packages: [...TEST, 'openssl'], scripts: ['scripts/build.ts', 'scripts/e2e.ts'], tap: true },
   'conformance:peers': { packages: TEST, scripts: ['scripts/build.ts', 'conformance/peers/main.ts'] },
+  'e2e:kind': { packages: [...TEST, 'openssl'], scripts: ['scripts/build.ts', 'scripts/e2e-kind.ts'], tap: true },
   bench: { packages: TEST, scripts: ['scripts/build.ts', 'bench/attach.ts'] },
   'bench:agent': { packages: TEST, scripts: ['scripts/build.ts', 'bench/agent.ts'] },
   'bench:ipam': { packages: TEST, scripts: ['scripts/build.ts', 'bench/ipam.ts'] },

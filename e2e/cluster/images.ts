@@ -41,7 +41,8 @@ async function dnsImage(): Promise<string> {
   })
 }
 
-async function testImage(): Promise<string> {
+/** The archive of TEST_IMAGE: agnhost, and programs that tests run in pods. */
+export async function testImage(): Promise<string> {
   const kubernetes = await kubernetesParts()
   const tools = await debianParts(TOOLS.trim().split(/\s+/))
   return await cachedImage('agnhost', [kubernetes, tools, TEST_IMAGE], async (rootFolder, archive) => {

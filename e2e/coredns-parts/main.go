@@ -11,6 +11,7 @@ import (
 	_ "github.com/coredns/coredns/plugin/kubernetes"
 	_ "github.com/coredns/coredns/plugin/loadbalance"
 	_ "github.com/coredns/coredns/plugin/loop"
+	_ "github.com/coredns/coredns/plugin/metrics"
 	_ "github.com/coredns/coredns/plugin/ready"
 	_ "github.com/coredns/coredns/plugin/reload"
 	_ "github.com/coredns/coredns/plugin/cache"
@@ -19,7 +20,7 @@ import (
 func main() {
 	// The order in which a query passes them, as upstream has it.
 	dnsserver.Directives = []string{
-		"reload", "health", "ready", "errors", "cache", "loadbalance", "loop", "kubernetes", "forward",
+		"reload", "health", "ready", "prometheus", "errors", "cache", "loadbalance", "loop", "kubernetes", "forward",
 	}
 	coremain.Run()
 }

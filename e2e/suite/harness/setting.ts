@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import t from 'tap'
-import { NamespaceProvider } from '../../cluster/namespaces/provider.ts'
+import { attachToCluster } from '../../cluster/attach.ts'
 import type { ClusterProvider } from '../../cluster/provider.ts'
 import { nothingIsLeaked } from './clean.ts'
 import { Kubernetes } from './kubernetes.ts'
@@ -20,7 +20,7 @@ export interface Setting {
 export async function setUp(): Promise<Setting> {
   const file = process.env[CLUSTER_VARIABLE]
   if (file === undefined) throw new Error(`${CLUSTER_VARIABLE} is not set: run the suite by npm run e2e`)
-  const provider = await NamespaceProvider.attach(file)
+  const provider = await attachToCluster(file)
   const kubernetes = Kubernetes.connect(provider.kubeconfigFile, `e2e-${randomUUID().slice(0, 8)}`)
   await kubernetes.createNamespace()
   t.teardown(async () => kubernetes.deleteNamespace())
