@@ -71,10 +71,11 @@ export async function tulleSubject(variant: Variant, folder: string, reference: 
     cniPath: [BIN_FOLDER],
     env: { ...reference.env, ...variant.env },
     setup: `rm -rf ${stateFolder} && ${start} && until [ -S ${socket} ]; do sleep 0.05; done`,
-    outage: `kill $(cat ${pidFile})`,
+    // At once: a daemon that is told to end answers what it has been asked.
+    outage: `kill -KILL $(cat ${pidFile})`,
     stateFolders: [RUN_FOLDER],
-    // Counts of what was done without the daemon: they stay until it has read them.
-    ignoredFiles: /\/spool\/fallback\./,
+    // What was done without the daemon, and what it was too busy to be told: it reads them within half a minute.
+    ignoredFiles: /\/spool\//,
     families: variant.families,
     referencePath: reference.cniPath,
     exhaustible: { conflist: network('small', 'small'), addresses: SMALL.addresses },

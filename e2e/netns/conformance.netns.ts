@@ -17,6 +17,9 @@ const reference = await debianPlugins(folder.path)
 /** Later plugins that change what the result says and do not tell: CHECK cannot know that it was them (docs/conformance.md). */
 const LIMITS: ReadonlySet<string> = new Set(['X2.then-tuning-mtu', 'X2.then-sbr'])
 
+/** The reference portmap (1.1.1) looks for the rule of a pod's IPv4 address among those of IPv6, when the pod has both. */
+const LIMITS_OF_DUAL_STACK: ReadonlySet<string> = new Set(['X2.then-portmap'])
+
 /** A later plugin that changes the hardware address cuts a routed pod off, and CHECK says so (docs/dataplane.md). */
 const LIMITS_OF_TRANSPARENT: ReadonlySet<string> = new Set(['K4.later-mac', 'X2.then-tuning-mac'])
 
@@ -39,5 +42,6 @@ for (const variant of VARIANTS) {
 }
 
 function isKnownLimit(id: string, { name }: Variant): boolean {
+  if (name.endsWith('dual stack') && LIMITS_OF_DUAL_STACK.has(id)) return true
   return LIMITS.has(id) || (name.startsWith('transparent') && LIMITS_OF_TRANSPARENT.has(id))
 }
