@@ -163,7 +163,9 @@ async function sandboxTests(): Promise<void> {
     t.same(links, clean.links, 'R13: DEL needs no daemon to take the link down')
     t.same(routes, clean.routes, 'nor the routes')
     t.same(neighbours, clean.neighbours, 'nor the neighbours')
-    t.equal((await readdir(node.pathOf(SPOOL_DIR))).length, 1, 'R13: its release is in the spool, once')
+    // Beside it lies the count of the calls that were done without ipamd.
+    const releases = (await readdir(node.pathOf(SPOOL_DIR))).filter(name => !name.startsWith('fallback.'))
+    t.equal(releases.length, 1, 'R13: its release is in the spool, once')
 
     ipamd = await startIpamd(node, IPAMD)
     await until('the spool to be replayed', async () => ((await readLeases(node)).length === 0 ? true : undefined))
