@@ -1,4 +1,5 @@
 import { parseNetworkName } from './attachment-names.ts'
+import { withConventionalKeys } from './capability-keys.ts'
 import { parseDns } from './dns.ts'
 import { CniError, ErrorCode } from './errors.ts'
 import {
@@ -68,7 +69,7 @@ export function parseNetworkConfiguration(stdin: string, options: ConfigurationO
     ...(ipam ? { ipam } : {}),
     ...(prevResult ? { prevResult } : {}),
     ...(dns ? { dns } : {}),
-    runtimeConfig: read(() => optionalSection(root, 'runtimeConfig')?.object) ?? {},
+    runtimeConfig: withConventionalKeys(read(() => optionalSection(root, 'runtimeConfig')?.object) ?? {}),
     args: read(() => optionalSection(root, 'args')?.object) ?? {},
     ...(validAttachments ? { validAttachments } : {}),
     raw,
