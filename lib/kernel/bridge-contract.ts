@@ -2,12 +2,12 @@ import t from 'tap'
 import { parseIfName } from '../net/if-name.ts'
 import { parseMac } from '../net/mac.ts'
 import { formatPrefix, parseAddressWithLength } from '../net/prefix.ts'
-import { KernelError, type Kernel } from '../plan/kernel.ts'
+import type { Kernel } from '../plan/kernel.ts'
 import { LINK_GROUP } from '../plan/marks.ts'
 import type { Operation, SetBridgePort } from '../plan/operation.ts'
 import { renderOperation } from '../plan/render.ts'
 import { Deadline } from '../time/deadline.ts'
-import type { ContractSubject } from './kernel-contract.ts'
+import { outcomeOf, type ContractSubject } from './kernel-contract.ts'
 
 const BRIDGE = parseIfName('contract0')
 const TUL = parseIfName('tulcontract')
@@ -144,16 +144,6 @@ export function bridgeContract(name: string, open: () => Promise<ContractSubject
       }
       t.strictSame(await describe(kernel), [...want])
     })
-  }
-}
-
-async function outcomeOf(attempt: Promise<unknown>): Promise<string> {
-  try {
-    await attempt
-    return 'done'
-  } catch (failure) {
-    if (failure instanceof KernelError) return failure.errno
-    throw failure
   }
 }
 

@@ -635,7 +635,8 @@ function shownElement(element: Element): string {
 /** What a scenario needs of tap. */
 type Assertions = Pick<typeof t, 'equal' | 'same' | 'strictSame' | 'rejects' | 'throws'>
 
-async function outcomeOf(attempt: Promise<unknown>): Promise<string> {
+/** How an attempt ended: 'done', or the kernel's errno. @throws what is no answer of the kernel. */
+export async function outcomeOf(attempt: Promise<unknown>): Promise<string> {
   try {
     await attempt
     return 'done'

@@ -1,12 +1,12 @@
 import t from 'tap'
 import { parseIfName, type IfName } from '../net/if-name.ts'
 import { parseMac } from '../net/mac.ts'
-import { KernelError, type Kernel } from '../plan/kernel.ts'
+import type { Kernel } from '../plan/kernel.ts'
 import { LINK_GROUP } from '../plan/marks.ts'
 import type { AddShaper, Operation } from '../plan/operation.ts'
 import { renderOperation } from '../plan/render.ts'
 import { Deadline } from '../time/deadline.ts'
-import type { ContractSubject } from './kernel-contract.ts'
+import { outcomeOf, type ContractSubject } from './kernel-contract.ts'
 
 const TUL = parseIfName('tulcontract')
 const TIB = parseIfName('tibcontract')
@@ -110,16 +110,6 @@ export function shapingContract(name: string, open: () => Promise<ContractSubjec
       await t.rejects(kernel.observeOwnIfbs(Deadline.in(0)), { name: 'DeadlineExceeded' })
       await t.rejects(kernel.observeShaping(TUL, Deadline.in(0)), { name: 'DeadlineExceeded' })
     })
-  }
-}
-
-async function outcomeOf(attempt: Promise<unknown>): Promise<string> {
-  try {
-    await attempt
-    return 'done'
-  } catch (failure) {
-    if (failure instanceof KernelError) return failure.errno
-    throw failure
   }
 }
 
