@@ -1,5 +1,5 @@
 import t from 'tap'
-import { parseSkips, parseTotals, renderSkip, renderTotals } from './tap-report.ts'
+import { parseFailures, parseSkips, parseTotals, renderFailures, renderSkip, renderTotals } from './tap-report.ts'
 
 const totals = [
   {
@@ -36,4 +36,42 @@ ok 2 - e2e/b.netns.ts # SKIP no Go on this machine
     'SKIPPED lib/a.test.ts: three() works: later (fails: a skip has to say what this machine lacks)',
     'SKIPPED e2e/b.netns.ts: no Go on this machine',
   ])
+})
+
+t.test(
+  'parseFailures() names each assertion, test and file that failed, once, and no parent for its own sake',
+  async t => {
+    const tap = `
+# Subtest: lib/a.test.ts
+    # Subtest: outer
+        # Subtest: inner
+            not ok 1 - numbers
+              ---
+              compare: ===
+              ...
+            ok 2 - should be equal
+        not ok 1 - inner # time=68.662ms
+        not ok 2 - more numbers
+    not ok 1 - outer # time=89.746ms
+    # Subtest: late
+        not ok 1 - timeout!
+    not ok 2 - late # time=107.88ms
+    not ok 3 - late # time=107.88ms
+    ok 4 - fine
+not ok 1 - lib/a.test.ts # time=578ms
+ok 2 - lib/b.test.ts # time=5ms
+not ok 3 - lib/c.test.ts # time=900000ms
+`
+    t.strictSame(renderFailures(parseFailures(tap)), [
+      'FAILED lib/a.test.ts: outer > inner > numbers',
+      'FAILED lib/a.test.ts: outer > more numbers',
+      'FAILED lib/a.test.ts: late > timeout!',
+      'FAILED lib/a.test.ts: late',
+      'FAILED lib/c.test.ts',
+    ])
+  },
+)
+
+t.test('parseFailures() finds nothing in a run that is all right', async t => {
+  t.strictSame(parseFailures('TAP version 14\nok 1 - lib/a.test.ts # time=5ms\n'), [])
 })

@@ -14,6 +14,13 @@ export interface Skip {
   readonly isExcused: boolean
 }
 
+/** What failed. */
+export interface Failure {
+  readonly file: string
+  /** The titles from the outermost test to the assertion; empty when it is the file itself that ended badly. */
+  readonly title: string
+}
+
 /**
  * Reads tap's own totals, the line `# { total: 9, pass: 7, fail: 1, skip: 1 }` of the outermost level.
  *
@@ -47,6 +54,34 @@ export function renderSkip({ file, title, reason, isExcused }: Skip): string {
   const what = title === file ? file : `${file}: ${title}`
   const verdict = isExcused ? '' : ' (fails: a skip has to say what this machine lacks)'
   return `SKIPPED ${what}: ${reason === '' ? 'no reason' : reason}${verdict}`
+}
+
+/** Finds what failed: an assertion, a test that threw or took too long, a file that ended badly; each once, innermost first. */
+export function parseFailures(tap: string): readonly Failure[] {
+  const failures: Failure[] = []
+  /** Those whose parents' lines, which come after them, have not been seen yet; by depth. */
+  let open: { readonly depth: number; readonly titles: readonly string[] }[] = []
+  for (const line of tap.split('\n')) {
+    const [, indent, rest] = /^( *)not ok \d+ - (.*)$/.exec(line) ?? []
+    if (indent === undefined || rest === undefined) continue
+    const depth = indent.length / 4
+    const title = rest.replace(/ # time=\S+$/, '')
+    const inside = open.filter(failure => failure.depth > depth)
+    const titles = inside.length === 0 ? [[title]] : inside.map(failure => [title, ...failure.titles])
+    open = [...open.filter(failure => failure.depth <= depth), ...titles.map(path => ({ depth, titles: path }))]
+    if (depth > 0) continue
+    for (const {
+      titles: [file = '', ...path],
+    } of open)
+      failures.push({ file, title: path.join(' > ') })
+    open = []
+  }
+  return failures
+}
+
+/** One line for each file and title. */
+export function renderFailures(failures: readonly Failure[]): readonly string[] {
+  return [...new Set(failures.map(({ file, title }) => `FAILED ${title === '' ? file : `${file}: ${title}`}`))]
 }
 
 /** The last line of every test command, for people and for .ci/run. */

@@ -3,11 +3,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ROOT } from './paths.ts'
 import { runLoudly } from './run-command.ts'
-import { parseSkips, parseTotals, renderSkip } from './tap-report.ts'
+import { parseFailures, parseSkips, parseTotals, renderFailures, renderSkip } from './tap-report.ts'
 import type { Totals } from './tap-report.ts'
 
 /**
- * Runs tap on `files`, names what was skipped, and counts.
+ * Runs tap on `files`, names what was skipped and what failed, and counts.
  *
  * @param options for tap, for example `--bail`.
  * @param within a command that runs another one in a place of its own, for example `nsenter` with its options.
@@ -39,6 +39,8 @@ export async function runTap(
 function totalsOf(tap: string, exitCode: number): Totals {
   const skips = parseSkips(tap)
   for (const skip of skips) process.stderr.write(`${renderSkip(skip)}\n`)
+  // Once more in one place: what the reporter says of them may be thousands of lines above.
+  for (const line of renderFailures(parseFailures(tap))) process.stderr.write(`${line}\n`)
   const totals = parseTotals(tap)
   const failed = totals.failed + skips.filter(skip => !skip.isExcused).length
   // No test found, a crash of tap itself: a failure that no assertion stands for.

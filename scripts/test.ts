@@ -21,9 +21,9 @@ const NOTHING: Totals = { passed: 0, failed: 0, skipped: 0 }
 async function test(args: readonly string[]): Promise<Totals> {
   const options = args.filter(arg => arg.startsWith('-'))
   const places = args.filter(arg => !arg.startsWith('-'))
-  const failures = [await buildAll(), places.length === 0 ? await lint() : '']
+  const failures = [named('build', await buildAll()), named('lint', places.length === 0 ? await lint() : '')]
   const files = ourFiles(UNIT, NETNS).filter(file => places.length === 0 || places.some(place => isIn(file, place)))
-  if (files.length === 0) failures.push(`no test in ${places.join(' ')}\n`)
+  if (files.length === 0) failures.push(`FAILED no test in ${places.join(' ')}\n`)
 
   const inNamespaces = files.filter(file => file.endsWith('.netns.ts'))
   const obstacle = inNamespaces.length > 0 ? await whyNoNamespaces() : undefined
@@ -35,6 +35,11 @@ async function test(args: readonly string[]): Promise<Totals> {
   // Last, where they are seen.
   for (const failure of failures) process.stderr.write(failure)
   return { ...totals, failed: totals.failed + failures.filter(failure => failure !== '').length }
+}
+
+/** What a step found wrong, under a line that .ci/run finds; nothing when it found nothing. */
+function named(step: string, found: string): string {
+  return found === '' ? '' : `FAILED ${step}\n${found}`
 }
 
 /** True when `place`, a path as the caller typed it, is `file` or a folder above it. */
