@@ -68,9 +68,14 @@ export class Kubernetes {
     )
   }
 
+  /** Makes a pod, and does not wait for it. */
+  async createPod(body: V1Pod): Promise<void> {
+    await this.core.createNamespacedPod({ namespace: this.namespace, body })
+  }
+
   /** Makes pods and waits until each is Ready. @returns them in the same order. */
   async runPods(pods: readonly V1Pod[]): Promise<readonly ReadyPod[]> {
-    await Promise.all(pods.map(async body => this.core.createNamespacedPod({ namespace: this.namespace, body })))
+    await Promise.all(pods.map(async pod => this.createPod(pod)))
     return await this.readyPods(pods.map(({ metadata }) => metadata?.name ?? ''))
   }
 
@@ -96,16 +101,25 @@ export class Kubernetes {
     return items.filter(isReady).map(readyPod)
   }
 
-  /** Deletes pods with a grace period of a second, and waits until their objects are gone. */
+  /** Deletes pods with a grace period of a second, and waits until they are gone, though others of the same names may have come. */
   async deletePods(names: readonly string[]): Promise<void> {
-    await Promise.all(
+    const deleted = await Promise.all(
       names.map(async name =>
         this.core.deleteNamespacedPod({ name, namespace: this.namespace, gracePeriodSeconds: 1 }),
       ),
     )
-    await this.podsGone(names)
+    const uids = new Set(deleted.map(({ metadata }) => metadata?.uid))
+    await until(
+      `the end of ${names.join(' ')}`,
+      async () => {
+        const { items } = await this.core.listNamespacedPod({ namespace: this.namespace })
+        return !items.some(({ metadata }) => uids.has(metadata?.uid))
+      },
+      GONE_MS,
+    )
   }
 
+  /** Waits until no pod has one of these names: who made them deletes them. */
   async podsGone(names: readonly string[]): Promise<void> {
     await until(
       `the end of ${names.length} pods`,
@@ -115,6 +129,13 @@ export class Kubernetes {
       },
       GONE_MS,
     )
+  }
+
+  /** What the events of a pod say. */
+  async eventsOf(podName: string): Promise<readonly string[]> {
+    const fieldSelector = `involvedObject.name=${podName}`
+    const { items } = await this.core.listNamespacedEvent({ namespace: this.namespace, fieldSelector })
+    return items.map(({ message }) => message ?? '')
   }
 
   /** Makes a service. @returns it with its addresses and ports. */
