@@ -73,7 +73,7 @@ async function run(options: Options, { addonPath, log }: Outside): Promise<void>
       kernel: openLinuxNodeKernel(addon),
       openKernel: () => openLinuxKernel(addon, { exchange: 'async' }),
       watchNode: watching => watchNode(addon, watching),
-      readHostFacts: () => readHostFacts(config.hostEtc),
+      readHostFacts: () => readHostFacts(addon, config.hostEtc),
       installConflist: paths => installConflist(paths, String(process.pid)),
       log,
       nowUnixMs: Date.now,

@@ -1,13 +1,14 @@
-import { Fields } from '../../lib/ipam/fields.ts'
-import { ParseError } from '../../lib/net/parse-error.ts'
 import { NFT_TABLE } from '../../lib/plan/marks.ts'
+import type { NftChain } from '../../lib/plan/nft-chain.ts'
+
+/** Of the packets that pods send and get. */
+const POD_FAMILIES = new Set(['ip', 'ip6', 'inet'])
 
 /** What was looked at on the node. */
 export interface HostFacts {
   /** The paths of the Unix sockets that somebody listens on: they tell which services run, also from within a container. */
   readonly unixSockets: readonly string[]
-  /** The output of `nft -j list chains`; undefined when it could not be had. */
-  readonly nftChains: string | undefined
+  readonly nftChains: readonly NftChain[]
   /** The output of `iptables-legacy -S FORWARD` and the same of IPv6; undefined when they are not there. */
   readonly legacyForward: string | undefined
   /** Whether a file tells the service to leave our links and routes alone. */
@@ -28,22 +29,15 @@ export function hostProblems(facts: HostFacts): readonly HostProblem[] {
   return [...forwardProblems(facts), ...managerProblems(facts)]
 }
 
-interface BaseChain {
-  readonly family: string
-  readonly table: string
-  readonly name: string
-  readonly policy: string | undefined
-}
-
 function forwardProblems({ nftChains, legacyForward }: HostFacts): readonly HostProblem[] {
-  const { bases, names } = nftChains === undefined ? { bases: [], names: new Set<string>() } : readChains(nftChains)
-  const isDocker = names.has('DOCKER') || names.has('DOCKER-USER')
-  const dropping = bases
-    .filter(({ table, policy }) => policy === 'drop' && table !== NFT_TABLE)
+  const isDocker = nftChains.some(({ name }) => name === 'DOCKER' || name === 'DOCKER-USER')
+  const forwarding = nftChains.filter(({ family, base }) => base?.hook === 'forward' && POD_FAMILIES.has(family))
+  const dropping = forwarding
+    .filter(({ table, base }) => base?.policy === 'drop' && table !== NFT_TABLE)
     .map(({ family, table, name }) => `nft chain ${family} ${table} ${name}`)
   if (legacyForward?.split('\n').includes('-P FORWARD DROP') === true) dropping.push('iptables-legacy chain FORWARD')
   const problems = dropping.map(chain => dropProblem(chain, isDocker))
-  if (!bases.some(({ table }) => table === 'firewalld')) return problems
+  if (!forwarding.some(({ table }) => table === 'firewalld')) return problems
   const firewalld = {
     name: 'firewalld',
     problem: 'firewalld rejects forwarded packets that no zone of its own allows',
@@ -65,28 +59,6 @@ function dropProblem(chain: string, isDocker: boolean): HostProblem {
     problem: `Docker has set the policy of ${chain} to drop: packets between pods are lost`,
     cure: '"ip-forward-no-drop": true in /etc/docker/daemon.json (Docker 28), or accept rules for the pod CIDRs in chain DOCKER-USER',
   }
-}
-
-/** The chains at the forward hook of the families that pods use, and the names of all chains. */
-function readChains(text: string): { readonly bases: readonly BaseChain[]; readonly names: ReadonlySet<string> } {
-  const names = new Set<string>()
-  const bases: BaseChain[] = []
-  try {
-    for (const item of Fields.of(JSON.parse(text), 'nft').list('nftables', (entry, path) => Fields.of(entry, path))) {
-      const chain = item.optionalObject('chain')
-      if (chain === undefined) continue
-      const name = chain.string('name')
-      names.add(name)
-      if (chain.optionalString('hook') !== 'forward') continue
-      const family = chain.string('family')
-      if (!['ip', 'ip6', 'inet'].includes(family)) continue
-      bases.push({ family, table: chain.string('table'), name, policy: chain.optionalString('policy') })
-    }
-  } catch (failure) {
-    // An nft of another kind: what was read so far is told.
-    if (!(failure instanceof ParseError || failure instanceof SyntaxError)) throw failure
-  }
-  return { bases, names }
 }
 
 function managerProblems(facts: HostFacts): readonly HostProblem[] {

@@ -3,9 +3,12 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { readNftChains } from '../../lib/kernel/node-nftables.ts'
+import { Deadline } from '../../lib/time/deadline.ts'
+import type { NativeAddon } from '../../native/addon.ts'
 import type { HostFacts } from './host-problems.ts'
 
-const COMMAND_TIMEOUT_MS = 10_000
+const LOOK_TIMEOUT_MS = 10_000
 const MAX_OUTPUT_BYTES = 8 * 1024 * 1024
 
 /** The files that tell a service to leave our links and routes alone: docs/operations.md has their content. */
@@ -15,15 +18,16 @@ export const NETWORKD_DROP_IN = 'systemd/networkd.conf.d/90-tulle.conf'
 const run = promisify(execFile)
 
 /**
- * Looks at the node: who listens on Unix sockets in its network namespace, and which chains forwarded packets meet. Programs
- * that are not there are no failure: what they would tell is not known then.
+ * Looks at the node: who listens on Unix sockets in its network namespace, and which chains forwarded packets meet. That
+ * iptables-legacy is not there is no failure: what it would tell is not known then.
  *
  * @param etc where the node's /etc is.
+ * @throws {KernelError} when the chains cannot be read.
  */
-export async function readHostFacts(etc: string): Promise<HostFacts> {
+export async function readHostFacts(addon: NativeAddon, etc: string): Promise<HostFacts> {
   const [sockets, nftChains, ...legacy] = await Promise.all([
     readFile('/proc/net/unix', 'utf8'),
-    outputOf('nft', ['-j', 'list', 'chains']),
+    readNftChains(addon, Deadline.in(LOOK_TIMEOUT_MS)),
     outputOf('iptables-legacy', ['-S', 'FORWARD']),
     outputOf('ip6tables-legacy', ['-S', 'FORWARD']),
   ])
@@ -48,7 +52,7 @@ function pathsOf(table: string): readonly string[] {
 
 async function outputOf(program: string, args: readonly string[]): Promise<string | undefined> {
   try {
-    const { stdout } = await run(program, [...args], { timeout: COMMAND_TIMEOUT_MS, maxBuffer: MAX_OUTPUT_BYTES })
+    const { stdout } = await run(program, [...args], { timeout: LOOK_TIMEOUT_MS, maxBuffer: MAX_OUTPUT_BYTES })
     return stdout
   } catch {
     // Not there, not allowed, or no such table: not known.

@@ -1,11 +1,9 @@
-import { execFile } from 'node:child_process'
 import { rm } from 'node:fs/promises'
-import { promisify } from 'node:util'
 import { openLinuxKernel } from '../../lib/kernel/linux-kernel.ts'
 import { openLinuxNodeKernel } from '../../lib/kernel/linux-node-kernel.ts'
+import { deleteNftTable } from '../../lib/kernel/node-nftables.ts'
 import type { Log } from '../../lib/log/json-log.ts'
-import { isErrnoException } from '../../lib/os/durable-file.ts'
-import { LINK_GROUP, NFT_TABLE, NODE_ROUTE_METRIC, NODE_ROUTE_PROTOCOL } from '../../lib/plan/marks.ts'
+import { LINK_GROUP, NODE_ROUTE_METRIC, NODE_ROUTE_PROTOCOL } from '../../lib/plan/marks.ts'
 import { isErrno } from '../../lib/plan/kernel.ts'
 import type { NodeLink } from '../../lib/plan/node-kernel.ts'
 import { Deadline } from '../../lib/time/deadline.ts'
@@ -16,9 +14,6 @@ import { removeBinaries } from './install-binaries.ts'
 import { removeConflist } from './install-conflist.ts'
 
 const KERNEL_TIMEOUT_MS = 30_000
-const NFT_TIMEOUT_MS = 10_000
-
-const run = promisify(execFile)
 
 export interface UninstallOptions {
   readonly addon: NativeAddon
@@ -49,7 +44,7 @@ export async function uninstall({ addon, install, purge, log }: UninstallOptions
   await attempt('links of pods', () => removePodLinks(addon))
   await attempt('routes to pods of this node', () => removePodRoutes(addon))
   await attempt('routes to other nodes, and the VXLAN device', () => removeNodeRoutes(addon))
-  await attempt('nftables table', removeTable)
+  await attempt('nftables table', () => deleteNftTable(addon, Deadline.in(KERNEL_TIMEOUT_MS)))
   if (install !== undefined) {
     await attempt('executables', () => removeBinaries({ from: install.binFrom, to: install.binTo }))
   }
@@ -101,18 +96,4 @@ async function removeNodeRoutes(addon: NativeAddon): Promise<void> {
 /** Another link of that name is somebody else's. */
 function isOverlay({ name, group }: NodeLink): boolean {
   return name === OVERLAY_LINK && group === LINK_GROUP
-}
-
-async function removeTable(): Promise<void> {
-  try {
-    // add makes it where there is none: there is no other way to delete what may not be there with every nft in use.
-    await run('nft', [`add table inet ${NFT_TABLE}; delete table inet ${NFT_TABLE}`], { timeout: NFT_TIMEOUT_MS })
-  } catch (failure) {
-    if (isErrnoException(failure) && failure.code === 'ENOENT') {
-      throw new Error(`nft is not there to delete the table: want nft delete table inet ${NFT_TABLE}`, {
-        cause: failure,
-      })
-    }
-    throw failure
-  }
 }

@@ -3,7 +3,9 @@ import { resolve } from 'node:path'
 import t from 'tap'
 import { watchNode } from '../../lib/kernel/node-changes.ts'
 import { openLinuxNodeKernel } from '../../lib/kernel/linux-node-kernel.ts'
+import { deleteNftTable, readNftChains } from '../../lib/kernel/node-nftables.ts'
 import { nodeKernelContract } from '../../lib/kernel/node-kernel-contract.ts'
+import { Deadline } from '../../lib/time/deadline.ts'
 import { loadAddon } from '../../native/addon.ts'
 import { buildAddon } from '../../native/build.ts'
 import { Netns } from './harness/namespace.ts'
@@ -33,6 +35,43 @@ nodeKernelContract('linux', async () => {
       for (const link of ['vx-tulle', 'eth0']) await node.execute(['ip', 'link', 'delete', link])
     },
   }
+})
+
+t.test('readNftChains() sees the chains of everybody, with hook and policy', async t => {
+  const soon = (): Deadline => Deadline.in(10_000)
+  t.strictSame(await readNftChains(addon, soon()), [], 'none where there are none')
+  const tables = `
+    add table ip filter
+    add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }
+    add chain ip filter DOCKER-USER
+    add table inet firewalld
+    add chain inet firewalld filter_FORWARD { type filter hook forward priority 10; policy accept; }
+    add table bridge guard
+    add chain bridge guard in { type filter hook input priority 0; policy drop; }
+    add table arp guard
+    add chain arp guard in { type filter hook input priority 0; policy accept; }`
+  await node.run(['nft', tables])
+  t.teardown(() => node.run(['nft', 'flush', 'ruleset']))
+  t.strictSame(
+    new Set(await readNftChains(addon, soon())),
+    new Set([
+      { family: 'ip', table: 'filter', name: 'FORWARD', base: { hook: 'forward', policy: 'drop' } },
+      { family: 'ip', table: 'filter', name: 'DOCKER-USER' },
+      { family: 'inet', table: 'firewalld', name: 'filter_FORWARD', base: { hook: 'forward', policy: 'accept' } },
+      { family: 'bridge', table: 'guard', name: 'in', base: { hook: 'input', policy: 'drop' } },
+      // What its hooks are called is of no use here.
+      { family: '3', table: 'guard', name: 'in', base: { hook: '0', policy: 'accept' } },
+    ]),
+  )
+})
+
+t.test("deleteNftTable() deletes our table, twice, and nobody else's", async t => {
+  await node.run(['nft', 'add table inet tulle; add chain inet tulle x; add table inet other'])
+  for (const time of ['once', 'twice']) {
+    await deleteNftTable(addon, Deadline.in(10_000))
+    t.strictSame((await node.run(['nft', 'list', 'tables'])).trim(), 'table inet other', time)
+  }
+  await node.run(['nft', 'flush', 'ruleset'])
 })
 
 t.test('watchNode() tells of what matters to routes, and not of pods', async t => {

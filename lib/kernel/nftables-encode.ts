@@ -1,4 +1,5 @@
 import { NFT_TABLE } from '../plan/marks.ts'
+import type { NftChain } from '../plan/nft-chain.ts'
 import type { SetDefinition } from '../plan/nft-set.ts'
 import { PRIORITIES, ruleComment, type BaseHook, type Chain, type Rule, type Ruleset } from '../plan/ruleset.ts'
 import type { NetlinkReply, NetlinkRequest } from './netlink-socket.ts'
@@ -28,7 +29,15 @@ const CHAIN = { table: 1, name: 3, hook: 4, policy: 5, type: 7 } as const
 const HOOK = { number: 1, priority: 2 } as const
 const RULE = { table: 1, chain: 2, expressions: 4, userdata: 7 } as const
 /** enum nf_inet_hooks. */
-const HOOKS = { prerouting: 0, output: 3, postrouting: 4 } as const
+const HOOKS = { prerouting: 0, input: 1, forward: 2, output: 3, postrouting: 4 } as const
+/** enum { NFPROTO_INET, ... }: the families whose hooks are HOOKS. */
+const FAMILIES = new Map([
+  [1, 'inet'],
+  [2, 'ip'],
+  [7, 'bridge'],
+  [10, 'ip6'],
+])
+const EVERY_FAMILY = 0
 const ACCEPT = 1
 const GENERATION_ID = 1
 
@@ -68,6 +77,30 @@ export function getTable(): NetlinkRequest {
 /** Asks for one chain of our table: ENOENT when it is not there. */
 export function getChain(chain: Chain): NetlinkRequest {
   return chainRequest(MESSAGE.getChain, chain)
+}
+
+/** Asks for the chains of every table of every family. */
+export function dumpChains(): NetlinkRequest {
+  return request(MESSAGE.getChain, 0, () => {}, EVERY_FAMILY)
+}
+
+/** A chain in a reply. */
+export function decodeChain(reply: NetlinkReply): NftChain {
+  const found = attributesIn(reply)
+  const familyNumber = reply.payload.readUInt8()
+  const family = FAMILIES.get(familyNumber) ?? String(familyNumber)
+  const names = { family, table: textOf(found.get(CHAIN.table)), name: textOf(found.get(CHAIN.name)) }
+  const number = attributesOf(found.get(CHAIN.hook)).get(HOOK.number)?.readUInt32BE()
+  if (number === undefined) return names
+  // The hooks of other families have numbers of their own.
+  const name = FAMILIES.has(familyNumber) ? Object.entries(HOOKS).find(([, value]) => value === number)?.[0] : undefined
+  const policy = found.get(CHAIN.policy)?.readUInt32BE() === ACCEPT ? 'accept' : 'drop'
+  return { ...names, base: { hook: name ?? String(number), policy } }
+}
+
+/** Deletes our table with everything in it: ENOENT when it is not there. */
+export function deleteTable(): readonly NetlinkRequest[] {
+  return batch([request(MESSAGE.delTable, 0, out => out.push(TABLE.name, text(NFT_TABLE)))])
 }
 
 /** Asks for one set of our table, without its elements: ENOENT when it is not there. */

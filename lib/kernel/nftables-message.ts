@@ -21,6 +21,7 @@ export const NLM_F_EXCL = 0x200
 export const MESSAGE = {
   newTable: 0,
   getTable: 1,
+  delTable: 2,
   newChain: 3,
   getChain: 4,
   delChain: 5,
@@ -44,9 +45,14 @@ export const VERDICT = { code: 1, chain: 2 } as const
 /** enum nf_verdict, enum nft_verdicts. */
 export const VERDICT_CODE = { drop: 0, jump: -3, return: -5 } as const
 
-/** A message about our table. */
-export function request(message: number, flags: number, encode: (out: AttrStream) => void): NetlinkRequest {
-  return { type: (SUBSYSTEM << 8) | message, flags, payload: withHeader(NFPROTO_INET, 0, encode) }
+/** A message about our table; or about those of another `family`. */
+export function request(
+  message: number,
+  flags: number,
+  encode: (out: AttrStream) => void,
+  family = NFPROTO_INET,
+): NetlinkRequest {
+  return { type: (SUBSYSTEM << 8) | message, flags, payload: withHeader(family, 0, encode) }
 }
 
 /** One transaction: the kernel does all of it or nothing. */
