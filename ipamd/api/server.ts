@@ -15,22 +15,26 @@ import { findHandler, ROUTES } from './routes.ts'
 const MAX_CONNECTIONS = 1024
 /** What the launcher sends at most, and a little more. */
 const MAX_HEADER_BYTES = 20 * 1024
-/** For the headers, and for a connection on which nothing moves. */
+/** For the headers, and for a connection on which nothing moves while it is the caller's turn to send or to read. */
 const IDLE_TIMEOUT_MS = 5_000
 /** For a whole request. */
 const REQUEST_TIMEOUT_MS = 10_000
 
+/** What the server needs beside what it serves. */
+export interface ApiOptions {
+  readonly peers: PeerCheck
+  readonly log: Log
+  readonly idleTimeoutMs?: number
+}
+
 /** Makes the HTTP server; the caller makes it listen. */
-export function createApi(
-  subjects: Subjects,
-  { peers, log }: { readonly peers: PeerCheck; readonly log: Log },
-): Server {
+export function createApi(subjects: Subjects, { peers, log, idleTimeoutMs = IDLE_TIMEOUT_MS }: ApiOptions): Server {
   /** The request of each connection: there is one. */
   const received = new WeakMap<Socket, IncomingMessage>()
   const server = createServer(
     {
       maxHeaderSize: MAX_HEADER_BYTES,
-      headersTimeout: IDLE_TIMEOUT_MS,
+      headersTimeout: idleTimeoutMs,
       requestTimeout: REQUEST_TIMEOUT_MS,
       connectionsCheckingInterval: 1000,
       // A Unix socket has no host: a caller that writes its requests by hand need not make one up.
@@ -42,7 +46,7 @@ export function createApi(
     },
   )
   server.maxConnections = MAX_CONNECTIONS
-  server.timeout = IDLE_TIMEOUT_MS
+  server.timeout = idleTimeoutMs
   // Each answer closes its connection: what a caller sends behind its first request must not be carried out unanswered.
   server.maxRequestsPerSocket = 1
   server.on('clientError', (cause: NodeJS.ErrnoException, socket: Socket) => {
@@ -69,11 +73,13 @@ export function createApi(
     try {
       refuseStrangers(request.socket, peers)
       const reply = await handle(request)
+      request.socket.setTimeout(idleTimeoutMs)
       if (reply.kind === 'stream') reply.writeTo(response)
       else send(response, 200, reply)
       return 200
     } catch (failure) {
       const problem = problemFor(failure)
+      request.socket.setTimeout(idleTimeoutMs)
       if (problem.status === 500) logFailure(log, request, problem)
       if (isAllocation(request)) subjects.metrics.countRefusal(problem.type)
       if (problem.type === 'method-not-allowed') response.setHeader('allow', String(problem.members['allow']))
@@ -88,11 +94,19 @@ export function createApi(
     const method = request.method ?? ''
     const handler = findHandler(method, pathname)
     const input = { query: searchParams, headers: request.headers, rawHeaders: request.rawHeaders }
-    // The input of a plugin is for the engine to read: what is no JSON gets its error from there.
-    if (pathname === PATHS.cni) return handler(subjects, { ...input, body: await readBody(request) })
-    const hasBody = method === 'POST' || method === 'PUT'
-    return handler(subjects, { ...input, body: hasBody ? await readJson(request) : undefined })
+    const body = await bodyOf(request, pathname)
+    // From here to the answer nothing moves because we are at work, for as long as the request's own deadline: a connection that
+    // is closed meanwhile has its caller do the same again.
+    request.socket.setTimeout(0)
+    return handler(subjects, { ...input, body })
   }
+}
+
+async function bodyOf(request: IncomingMessage, pathname: string): Promise<unknown> {
+  // The input of a plugin is for the engine to read: what is no JSON gets its error from there.
+  if (pathname === PATHS.cni) return await readBody(request)
+  const hasBody = request.method === 'POST' || request.method === 'PUT'
+  return hasBody ? await readJson(request) : undefined
 }
 
 function parseUrl(text: string): URL {

@@ -2,6 +2,7 @@ import { mkdirSync, openSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Ipam } from '../../lib/attach/edges.ts'
+import type { Deadline } from '../../lib/time/deadline.ts'
 import type { NativeAddon } from '../../native/addon.ts'
 import { CniServer } from './cni-server.ts'
 
@@ -111,6 +112,20 @@ t.test('serve() turns callers away with code 11 and the depth of the queue when 
   answer()
   t.ok((await Promise.all(many)).every(outcome => outcome.exitCode === 0))
 })
+
+t.test('serve() declines what failed for want of time: the plugin has time of its own', async t => {
+  const { serve, declined } = serverOf(t, { status: (_pool, by) => untilPast(by) })
+  const headers = { 'Tulle-Deadline': String(NOW_MS + 1) }
+  const refusal: unknown = await serve({ env: { CNI_COMMAND: 'STATUS' }, headers }).catch((failure: unknown) => failure)
+  t.match(refusal, { type: 'declined', members: { reason: 'late' } })
+  t.same(declined, ['late'])
+})
+
+/** What a wait for the kernel comes to whose deadline passes. */
+async function untilPast(by: Deadline): Promise<void> {
+  while (!by.isPast()) await new Promise(resolve => setImmediate(resolve))
+  by.throwIfPast('waiting')
+}
 
 t.test('serve() answers what is wrong with the input as the executable does', async t => {
   const { serve } = serverOf(t)

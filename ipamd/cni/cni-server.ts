@@ -135,15 +135,23 @@ export class CniServer {
     const by = Deadline.in(leftMs)
     const edges = servedEdges(this.#host, { podNetns: request.podNetns, log: line => this.#log(line, env) })
     const run = () => handle({ env, readStdin: () => decodeStdin(body), by }, edges)
-    switch (env['CNI_COMMAND']) {
+    const outcome = await this.#runInTurn(env['CNI_COMMAND'], { run, by, body })
+    // At its deadline the launcher stops waiting, and the plugin begins anew with time of its own: a failure for want of time must
+    // not come just before that and be taken for the answer.
+    if (outcome.exitCode !== 0 && by.isPast()) throw new Declined('late', 'the call was not done by its deadline')
+    return outcome
+  }
+
+  #runInTurn(command: string | undefined, call: Waiting): Promise<Outcome> {
+    switch (command) {
       case 'ADD':
       case 'CHECK':
       case 'GC':
-        return inTurn(this.#adding, { run, by, body })
+        return inTurn(this.#adding, call)
       case 'DEL':
-        return inTurn(this.#deleting, { run, by, body })
+        return inTurn(this.#deleting, call)
       default:
-        return run()
+        return call.run()
     }
   }
 

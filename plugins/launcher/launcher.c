@@ -124,7 +124,9 @@ static struct fallback ask(const struct run *run, const struct verb *verb, const
     exit_with(reply->exit_code);
   }
   const bool has_declined = reason == reply->reason || is_equal(reason, length_of(reason), "declined");
-  return (struct fallback){.reason = reason, .asked_at_ms = has_declined ? 0 : asked_at_ms};
+  /* What ipamd could not end in time it has begun. */
+  const bool has_begun = !has_declined || is_equal(reason, length_of(reason), "late");
+  return (struct fallback){.reason = reason, .asked_at_ms = has_begun ? asked_at_ms : 0};
 }
 
 /* start.c */

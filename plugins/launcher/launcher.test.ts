@@ -179,6 +179,9 @@ t.test('a daemon that declines: tulle-node does it, and is told why, and that no
     const { socket } = await daemon(t, connection => void connection.end(reply))
     t.same(await launch({ socket }), directly(socket, [`TULLE_FALLBACK=${reason}`]), reason)
   }
+  const { socket } = await daemon(t, connection => void connection.end(decline('tulle-decline: late\r\n')))
+  const begun = ['TULLE_ASKED_AT=then', 'TULLE_FALLBACK=late']
+  t.same(await launch({ socket }), directly(socket, begun), 'but what was late may have begun')
 })
 
 t.test('a daemon that answers before it has read the request, and closes, is heard', async t => {
