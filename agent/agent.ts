@@ -11,7 +11,7 @@ import type { WatchOptions } from '../lib/kernel/node-changes.ts'
 import type { Kernel } from '../lib/plan/kernel.ts'
 import type { NodeKernel } from '../lib/plan/node-kernel.ts'
 import { Deadline } from '../lib/time/deadline.ts'
-import { conditionsOf, eventsOf } from './conditions.ts'
+import { Complaints } from './complaints.ts'
 import type { AgentConfig } from './config.ts'
 import { isSameNode, type ClusterNode } from './desired/cluster.ts'
 import { parseNode } from './desired/parse-node.ts'
@@ -22,8 +22,7 @@ import { serveHttp } from './http-server.ts'
 import type { ConflistPaths } from './install/install-conflist.ts'
 import { exhausted, readIpamd } from './ipamd-report.ts'
 import { LevelLoop } from './level-loop.ts'
-import { writeConditions } from './node-conditions.ts'
-import { writeEvent } from './node-events.ts'
+import { NodeReport } from './node-report.ts'
 import { pagesOf } from './pages.ts'
 import { Masquerade } from './masquerade.ts'
 import { Routing } from './routing.ts'
@@ -34,7 +33,6 @@ const ROUTING_EVERY_MS = 30_000
 const HAND_OVER_EVERY_MS = 30_000
 /** Another installer may have changed the conflist, or removed it. */
 const INSTALL_EVERY_MS = 60_000
-const TELL_AGAIN_MS = 600_000
 const CONDITIONS_EVERY_MS = 300_000
 const IPAMD_EVERY_MS = 15_000
 /** How soon sets are found that the first pod with masquerade has made. A look at none costs next to nothing. */
@@ -124,44 +122,31 @@ export async function startAgent(
     conditionsLoop.poke()
   }
 
-  /** A failure that comes again and again is told now and then. */
-  const lastTold = new Map<string, { readonly message: string; readonly atMs: number }>()
-  const onError = (what: string) => (error: unknown) => {
-    const { message } = error as Error
-    const last = lastTold.get(what)
-    const atMs = performance.now()
-    if (last?.message === message && atMs - last.atMs < TELL_AGAIN_MS) return
-    lastTold.set(what, { message, atMs })
-    log.error(`${what} failed`, { error })
-  }
+  const complaints = new Complaints(log)
   const routingLoop = new LevelLoop({
     pass: () => routing.pass(),
     everyMs: ROUTING_EVERY_MS,
     restFactor: 2,
-    onError: onError('looking at the routes'),
+    onError: complaints.about('looking at the routes'),
   })
   const handOverLoop = new LevelLoop({
     pass: () => handOver.pass(),
     everyMs: HAND_OVER_EVERY_MS,
     restFactor: 1,
-    onError: onError('handing over the pod CIDRs'),
+    onError: complaints.about('handing over the pod CIDRs'),
   })
-  const told = new Map<string, 'True' | 'False'>()
+  const report = new NodeReport({
+    client,
+    nodeName,
+    nodeUid: () => mirror.snapshot?.get(nodeName)?.uid,
+    state,
+    nowUnixMs,
+  })
   const conditionsLoop = new LevelLoop({
-    pass: async () => {
-      // Not before ipamd was asked: a restart of the agent must not make the node unavailable for a moment.
-      if (state.routing === undefined || state.isAskingIpamd) return true
-      const conditions = conditionsOf({ ...state.findings, nowUnixMs: nowUnixMs() })
-      await writeConditions(client, nodeName, conditions)
-      const node = { name: nodeName, uid: mirror.snapshot?.get(nodeName)?.uid ?? '' }
-      const events = eventsOf(told, conditions)
-      for (const { type, status } of conditions) told.set(type, status)
-      for (const event of events) await writeEvent(client, node, event)
-      return true
-    },
+    pass: () => report.pass(),
     everyMs: CONDITIONS_EVERY_MS,
     restFactor: 1,
-    onError: onError('writing the conditions of the node'),
+    onError: complaints.about('writing the conditions of the node'),
   })
   const ipamdLoop = new LevelLoop({
     pass: async () => {
@@ -173,7 +158,7 @@ export async function startAgent(
     },
     everyMs: IPAMD_EVERY_MS,
     restFactor: 1,
-    onError: onError('asking ipamd'),
+    onError: complaints.about('asking ipamd'),
   })
   const hostLoop = new LevelLoop({
     pass: async () => {
@@ -187,7 +172,7 @@ export async function startAgent(
     },
     everyMs: HOST_EVERY_MS,
     restFactor: 1,
-    onError: onError('looking at the node'),
+    onError: complaints.about('looking at the node'),
   })
   const installLoop = new LevelLoop({
     pass: async () => {
@@ -199,7 +184,7 @@ export async function startAgent(
     },
     everyMs: INSTALL_EVERY_MS,
     restFactor: 1,
-    onError: onError('installing the conflist'),
+    onError: complaints.about('installing the conflist'),
   })
 
   const masquerade = new Masquerade({ openKernel: edges.openKernel, exempt: () => state.routing?.exempt, log })
@@ -207,7 +192,7 @@ export async function startAgent(
     pass: () => masquerade.pass(),
     everyMs: MASQUERADE_EVERY_MS,
     restFactor: 1,
-    onError: onError('telling masquerade where the cluster is'),
+    onError: complaints.about('telling masquerade where the cluster is'),
   })
 
   const pages = pagesOf({
@@ -235,7 +220,7 @@ export async function startAgent(
     onChange: () => routingLoop.poke(),
   })
   // Without it, changes on the node are found by the look that is taken now and then.
-  running.push(watching.catch(onError('hearing of changes on the node')))
+  running.push(watching.catch(complaints.about('hearing of changes on the node')))
   return {
     httpPort: server.port,
     async close() {

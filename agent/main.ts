@@ -5,9 +5,10 @@ import { openLinuxNodeKernel } from '../lib/kernel/linux-node-kernel.ts'
 import { watchNode } from '../lib/kernel/node-changes.ts'
 import { inClusterAccess, kubeconfigAccess, parseServer, type ServerAccess } from '../lib/kube/server-access.ts'
 import { jsonLog, type Log } from '../lib/log/json-log.ts'
+import { stopOnSignal } from '../lib/os/stop-on-signal.ts'
 import { loadAddon } from '../native/addon.ts'
 import packageJson from '../package.json' with { type: 'json' }
-import { startAgent, type Agent } from './agent.ts'
+import { startAgent } from './agent.ts'
 import { DEFAULT_CONFIG_PATH, parseCommandLine, USAGE, type Options } from './command-line.ts'
 import { readHostFacts } from './host/read-host-facts.ts'
 import { installBinaries } from './install/install-binaries.ts'
@@ -79,7 +80,7 @@ async function run(options: Options, { addonPath, log }: Outside): Promise<void>
       nowUnixMs: Date.now,
     },
   )
-  stopOnSignal(agent, log)
+  stopOnSignal(agent, { from: process, log })
   log.info('started', { node: nodeName, mode: config.routing.mode, port: agent.httpPort, pid: process.pid })
 }
 
@@ -137,23 +138,5 @@ function accessOf(source: KubeSource): ServerAccess {
         ...(tokenFile === undefined ? {} : { token: () => readFileSync(tokenFile, 'utf8').trim() }),
       }
     }
-  }
-}
-
-function stopOnSignal(agent: Agent, log: Log): void {
-  let stopping = false
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, stop)
-
-  function stop(signal: NodeJS.Signals): void {
-    if (stopping) return
-    stopping = true
-    log.info('stopping', { signal })
-    agent.close().then(
-      () => log.info('stopped'),
-      (failure: unknown) => {
-        log.error('stopping failed', { error: failure })
-        process.exitCode = 1
-      },
-    )
   }
 }

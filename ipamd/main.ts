@@ -8,10 +8,11 @@ import packageJson from '../package.json' with { type: 'json' }
 import { addBlockRoute, deleteBlockRoute } from './block-route.ts'
 import { parseCommandLine, USAGE } from './command-line.ts'
 import { parseConfig } from './config.ts'
-import { start, type Daemon } from './daemon.ts'
+import { start } from './daemon.ts'
 import { inheritedSocket } from './inherited-socket.ts'
-import { jsonLog, type Log } from '../lib/log/json-log.ts'
+import { jsonLog } from '../lib/log/json-log.ts'
 import { dropExposure, readExposures } from '../lib/os/exposure-files.ts'
+import { stopOnSignal } from '../lib/os/stop-on-signal.ts'
 import { linuxNode } from './reconcile/linux-node.ts'
 import { readBootFacts } from './read-boot-facts.ts'
 import { readBlockMarks, readLeaseMarks } from './read-lease-marks.ts'
@@ -76,7 +77,7 @@ async function serve(configPath: string, addonPath: string): Promise<void> {
       },
       inheritedSocket: inheritedSocket(process.env, process.pid),
     })
-    stopOnSignal(daemon, log)
+    stopOnSignal(daemon, { from: process, log })
     log.info('ready', { socket: config.socketPath, stateDir: config.stateDir, node: config.nodeName, pid: process.pid })
   } catch (failure) {
     process.stderr.write(`ipamd: ${configPath}: ${(failure as Error).message}\n`)
@@ -90,22 +91,4 @@ async function serve(configPath: string, addonPath: string): Promise<void> {
  */
 function keepMemorySmall(): void {
   setFlagsFromString('--semi-space-growth-factor=1')
-}
-
-function stopOnSignal(daemon: Daemon, log: Log): void {
-  let stopping = false
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, stop)
-
-  function stop(signal: NodeJS.Signals): void {
-    if (stopping) return
-    stopping = true
-    log.info('stopping', { signal })
-    daemon.close().then(
-      () => log.info('stopped'),
-      (failure: unknown) => {
-        log.error('stopping failed', { error: failure })
-        process.exitCode = 1
-      },
-    )
-  }
 }
