@@ -6,7 +6,7 @@ import { stopOnSignal, type StoppableProcess } from './stop-on-signal.ts'
 function start(close: () => Promise<void>): {
   readonly emitter: EventEmitter
   readonly log: string[]
-  exitCode(): unknown
+  readonly exitCode: () => unknown
 } {
   const emitter = new EventEmitter()
   const process = Object.assign(emitter, { exitCode: undefined }) as unknown as StoppableProcess
