@@ -5,6 +5,7 @@ import { keepHouse } from './housekeeping.ts'
 import { LeaseService } from './lease-service.ts'
 import { StoreError } from './store/store-error.ts'
 import { SqliteStore } from './store/store.ts'
+import { contentsOf } from './store/test-snapshot.ts'
 
 const HOUR_MS = 3_600_000
 const COOLDOWN_MS = 30_000
@@ -103,12 +104,12 @@ for (const { name, stepMs } of [
 t.test('steps of the clock that cancel out change nothing that is stored', async t => {
   const cooling = await serviceWithOneCooling(POOL)
   const { service, store, clock } = cooling
-  const before = [...store.load().freed]
+  const before = contentsOf(store).freed
   for (const setByMs of [HOUR_MS, 0]) {
     clock.setByMs = setByMs
     await service.find({})
   }
   service.storeClockStep()
-  t.same(store.load().freed, before)
+  t.same(contentsOf(store).freed, before)
   await coolsOnTime(t, cooling, service)
 })

@@ -165,6 +165,7 @@ function run(pool: Pool, story: readonly Step[], restarts: boolean): void {
   const apply = (events: readonly LeaseEvent[]): void => {
     for (const event of events) evolve(state, event)
     store.commit(events)
+    state.leases.settle()
     forget(model, events)
   }
   for (const step of story) {

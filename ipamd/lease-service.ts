@@ -21,6 +21,7 @@ import { giveBack } from './allocator/give-back.ts'
 import { endGrants, grant } from './allocator/grant.ts'
 import { handOver, reportPodCidrs } from './allocator/hand-over.ts'
 import { findPoolOverlap } from './allocator/overlaps.ts'
+import type { LeaseWatch } from './allocator/lease-table.ts'
 import type { Pool } from './allocator/pool.ts'
 import { collect, findLeases, release, type Release } from './allocator/release.ts'
 import { reportPools } from './allocator/report.ts'
@@ -48,6 +49,11 @@ export interface LeaseOrigins {
   readonly boot: BootFacts
   /** Undefined when the attachment has no durable lease. @throws {StoreError} */
   readonly read: (attachment: AttachmentKey) => LeaseOrigin | undefined
+}
+
+/** A lease, and what tells whether it was asked for since. */
+export interface HeldLease extends Disposable {
+  readonly watch: LeaseWatch
 }
 
 /** How much of the history is kept. */
@@ -149,19 +155,24 @@ export class LeaseService {
     })
   }
 
-  /** The very lease that the attachment holds, for releaseStale(). @throws {IpamProblem} */
-  holds(attachment: AttachmentKey): Promise<Lease | undefined> {
-    return this.#ledger.execute(state => ({ reply: state.leases.get(attachment), events: [] }))
+  /** The lease that the attachment holds, for releaseStale(). To be disposed of. @throws {IpamProblem} */
+  holds(attachment: AttachmentKey): Promise<HeldLease | undefined> {
+    return this.#ledger.execute(state => {
+      const watch = state.leases.watch(attachment)
+      const reply = watch && { watch, [Symbol.dispose]: () => state.leases.unwatch(watch) }
+      return { reply, events: [] }
+    })
   }
 
   /**
    * Ends this very lease, for the reason that `detail` gives. Resolves to false when it has ended, or was asked for again, since
    * holds() gave it (checklist R6). @throws {IpamProblem}
    */
-  releaseStale(lease: Lease, detail: string): Promise<boolean> {
+  releaseStale({ watch }: HeldLease, detail: string): Promise<boolean> {
     return this.#ledger.execute((state, nowUnixMs) => {
-      // Every change of a lease makes another object of it.
-      if (state.leases.get(lease.attachment) !== lease) return { reply: false, events: [] }
+      // False as well when the state was read anew since: it does not know what happened before.
+      if (!state.leases.isUntouched(watch)) return { reply: false, events: [] }
+      const { lease } = watch
       return { reply: true, events: [{ type: 'released', lease, atUnixMs: nowUnixMs, reason: 'reconcile', detail }] }
     })
   }

@@ -145,7 +145,10 @@ export class Ledger {
         reject(refusal)
       }
     }
-    if (events.length > 0) this.#commit(events)
+    if (events.length > 0) {
+      this.#commit(events)
+      state.leases.settle()
+    }
     return answers
   }
 

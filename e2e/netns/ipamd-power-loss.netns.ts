@@ -7,6 +7,7 @@ import t from 'tap'
 import { jsonLog } from '../../lib/log/json-log.ts'
 import { restoreStore } from '../../ipamd/store/restore-store.ts'
 import { SqliteStore } from '../../ipamd/store/store.ts'
+import { contentsOf } from '../../ipamd/store/test-snapshot.ts'
 import { formatAddress } from '../../lib/net/address.ts'
 import { Deadline } from '../../lib/time/deadline.ts'
 import { Background } from './harness/background.ts'
@@ -125,7 +126,7 @@ async function examine(files: Files, past: readonly Step[]): Promise<string | un
     // A power loss is no damage: SQLite has to cope by itself.
     if (said.length > 0) return said.join()
     const store = new SqliteStore(path, BOOT)
-    const leases = [...store.load().leases]
+    const leases = contentsOf(store).leases
     store.close()
     using database = new DatabaseSync(path)
     const checked = database

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { EMPTY_SNAPSHOT } from './fake-node.ts'
+import { EMPTY_SNAPSHOT, snapshotOf } from './fake-node.ts'
 import type { Lease } from '../../lib/ipam/lease.ts'
 import { formatAddress, parseAddress } from '../../lib/net/address.ts'
 import { formatPrefix, hostPrefix, parsePrefix } from '../../lib/net/prefix.ts'
@@ -192,7 +192,7 @@ t.test('restoreState() leases nothing from a block that the pool has lost', asyn
   const freed = [{ address: parseAddress('10.1.0.3'), block, freedAtUnixMs: 0 }]
   const state = restoreState(
     [poolOf(['10.2.0.0/30'])],
-    { ...EMPTY_SNAPSHOT, blocks: [block], leases: [held], freed },
+    { ...EMPTY_SNAPSHOT, blocks: [block], ...snapshotOf(held), freed },
     T0,
   )
   t.same(lease(state, 'old'), held, 'the lease lives on')

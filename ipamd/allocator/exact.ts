@@ -50,8 +50,10 @@ export function findExact(state: State, demand: Demand & { readonly address: Add
     const role = gatewayOf(block)?.value === address.value ? 'gateway' : 'excluded or a network address'
     return { ...refuse, why: 'never-leased', block, role }
   }
-  const holder = family.leased.get(address.value)
-  if (holder !== undefined) return { ...refuse, why: 'leased', holder: attachmentKeyText(holder) }
+  if (family.leased.has(address.value)) {
+    const holder = state.leases.holderOf(address)
+    return { ...refuse, why: 'leased', holder: holder === undefined ? 'somebody' : attachmentKeyText(holder) }
+  }
   const refusal = reservedOrCooling(demand)
   if (refusal !== undefined) return { ...refuse, ...refusal }
   if (held !== undefined) return { address, block, takes: false }

@@ -1,9 +1,11 @@
 import { formatAddress, parseAddress } from '../../lib/net/address.ts'
 import { formatPrefix, hostPrefix, parseAddressWithLength, parsePrefix } from '../../lib/net/prefix.ts'
+import type { Lease } from '../../lib/ipam/lease.ts'
 import type { AllocateRequest } from '../../lib/ipam/protocol.ts'
 import { allocate } from './allocate.ts'
 import type { LeaseEvent } from './events.ts'
 import { giveBack } from './give-back.ts'
+import { LeaseTable, NO_LEASES } from './lease-table.ts'
 import type { Pool } from './pool.ts'
 import { release } from './release.ts'
 import { reserve, unreserve } from './reserve.ts'
@@ -12,12 +14,26 @@ import { emptyState, evolve, type Snapshot, type State } from './state.ts'
 /** What a new store holds. */
 export const EMPTY_SNAPSHOT: Snapshot = {
   blocks: [],
-  leases: [],
+  leases: NO_LEASES,
+  leased: [],
+  leaseCounts: [],
   freed: [],
   reservations: [],
   podCidrs: [],
   grantees: [],
   sequences: [],
+}
+
+/** What a store with these leases says of them. */
+export function snapshotOf(...leases: readonly Lease[]): Pick<Snapshot, 'leases' | 'leased' | 'leaseCounts'> {
+  const table = new LeaseTable(NO_LEASES)
+  for (const lease of leases) table.set(lease)
+  const addresses = leases.flatMap(lease => lease.addresses)
+  return {
+    leases: table,
+    leased: addresses.map(({ address, block }) => ({ block, addresses: [address.value] })),
+    leaseCounts: leases.map(({ pool }) => ({ pool, leases: leases.filter(each => each.pool === pool).length })),
+  }
 }
 
 /** A moment to count from. */

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { parseAddress } from '../../lib/net/address.ts'
 import { parsePrefix } from '../../lib/net/prefix.ts'
-import { EMPTY_SNAPSHOT, FakeNode, smallPool, T0 } from './fake-node.ts'
+import { EMPTY_SNAPSHOT, FakeNode, smallPool, T0, snapshotOf } from './fake-node.ts'
 import { giveBack } from './give-back.ts'
 import { restoreState, type Snapshot } from './state.ts'
 
@@ -86,7 +86,7 @@ for (const { name, pool } of drained) {
       addresses: [{ address: parseAddress('10.0.0.2'), block: block.prefix }],
       leasedAtUnixMs: T0,
     }
-    const snapshot: Snapshot = { ...EMPTY_SNAPSHOT, blocks: [block], leases: [lease] }
+    const snapshot: Snapshot = { ...EMPTY_SNAPSHOT, blocks: [block], ...snapshotOf(lease) }
     const configured = { ...smallPool(pool.prefixes), name: pool.name }
     const node = new FakeNode(configured)
     Object.assign(node, { state: restoreState([configured], snapshot, T0) })

@@ -1,46 +1,106 @@
-import type { AttachmentKey } from '../../lib/ipam/attachment.ts'
+import { attachmentKeyText, type AttachmentKey } from '../../lib/ipam/attachment.ts'
 import type { Lease } from '../../lib/ipam/lease.ts'
+import type { Address } from '../../lib/net/address.ts'
+
+/** The leases that are stored, looked up one at a time. Every method may throw what keeps it from reading. */
+export interface LeaseSource {
+  get(attachment: AttachmentKey): Lease | undefined
+  holderOf(address: Address): AttachmentKey | undefined
+  /** Those with a lease in the network; in any, without one. */
+  attachments(network: string | undefined): Iterable<AttachmentKey>
+}
+
+/** Of a store without a lease. */
+export const NO_LEASES: LeaseSource = { get: () => undefined, holderOf: () => undefined, attachments: () => [] }
+
+/** Somebody's interest in whether a lease stays as it is. */
+export interface LeaseWatch {
+  readonly lease: Lease
+}
 
 /**
- * The leases by attachment. There are many containers, and few networks and interface names: a map for each pair of those, by
- * container, needs no text of the whole attachment for each lease, which would be a fifth of what a lease takes.
+ * The leases by attachment: what is stored, with what was decided since. They are not kept in memory: a decision asks for one or
+ * two of them, and 60,000 take thirty megabytes.
  */
 export class LeaseTable {
-  readonly #networks = new Map<string, Map<string, Map<string, Lease>>>()
-  #size = 0
+  readonly #stored: LeaseSource
+  /** By attachment. Undefined: released. */
+  readonly #changed = new Map<string, { readonly attachment: AttachmentKey; readonly lease: Lease | undefined }>()
+  readonly #watches = new Map<string, LeaseWatch>()
 
-  get size(): number {
-    return this.#size
+  constructor(stored: LeaseSource) {
+    this.#stored = stored
   }
 
-  get({ network, containerId, ifName }: AttachmentKey): Lease | undefined {
-    return this.#networks.get(network)?.get(ifName)?.get(containerId)
+  get(attachment: AttachmentKey): Lease | undefined {
+    const changed = this.#changed.get(attachmentKeyText(attachment))
+    return changed === undefined ? this.#stored.get(attachment) : changed.lease
+  }
+
+  /** Who has the address. */
+  holderOf(address: Address): AttachmentKey | undefined {
+    for (const { attachment, lease } of this.#changed.values()) {
+      if (lease?.addresses.some(each => isSame(each.address, address)) === true) return attachment
+    }
+    const holder = this.#stored.holderOf(address)
+    return holder === undefined || this.#changed.has(attachmentKeyText(holder)) ? undefined : holder
+  }
+
+  /** Those with a lease in the network; in any, without one. In no order. */
+  *attachments(network?: string): Generator<AttachmentKey, void> {
+    for (const { attachment, lease } of this.#changed.values()) {
+      if (lease !== undefined && (network === undefined || attachment.network === network)) yield attachment
+    }
+    for (const attachment of this.#stored.attachments(network)) {
+      if (this.#changed.size === 0 || !this.#changed.has(attachmentKeyText(attachment))) yield attachment
+    }
   }
 
   /** Adds the lease, in place of an older one of its attachment. */
   set(lease: Lease): void {
-    const { network, containerId, ifName } = lease.attachment
-    const interfaces = this.#networks.get(network) ?? new Map<string, Map<string, Lease>>()
-    const containers = interfaces.get(ifName) ?? new Map<string, Lease>()
-    if (!containers.has(containerId)) this.#size += 1
-    containers.set(containerId, lease)
-    interfaces.set(ifName, containers)
-    this.#networks.set(network, interfaces)
+    this.#change(lease.attachment, lease)
   }
 
   /** Removes the lease of the attachment, if it has one. */
-  delete({ network, containerId, ifName }: AttachmentKey): void {
-    const interfaces = this.#networks.get(network)
-    const containers = interfaces?.get(ifName)
-    if (interfaces === undefined || containers?.delete(containerId) !== true) return
-    this.#size -= 1
-    if (containers.size === 0) interfaces.delete(ifName)
-    if (interfaces.size === 0) this.#networks.delete(network)
+  delete(attachment: AttachmentKey): void {
+    this.#change(attachment, undefined)
   }
 
-  *values(): Generator<Lease, void> {
-    for (const interfaces of this.#networks.values()) {
-      for (const containers of interfaces.values()) yield* containers.values()
-    }
+  #change(attachment: AttachmentKey, lease: Lease | undefined): void {
+    const key = attachmentKeyText(attachment)
+    this.#changed.set(key, { attachment, lease })
+    this.#watches.delete(key)
   }
+
+  /** Has to be called when all changes are stored: from now on they are read from there. */
+  settle(): void {
+    this.#changed.clear()
+  }
+
+  /** Watches the lease of the attachment, if it has one, in place of whoever did so before. To be ended with unwatch(). */
+  watch(attachment: AttachmentKey): LeaseWatch | undefined {
+    const lease = this.get(attachment)
+    if (lease === undefined) return undefined
+    const watch = { lease }
+    this.#watches.set(attachmentKeyText(attachment), watch)
+    return watch
+  }
+
+  /** True when the lease was neither changed nor touched since. */
+  isUntouched(watch: LeaseWatch): boolean {
+    return this.#watches.get(attachmentKeyText(watch.lease.attachment)) === watch
+  }
+
+  /** To be called when somebody relies on the lease again. */
+  touch(attachment: AttachmentKey): void {
+    this.#watches.delete(attachmentKeyText(attachment))
+  }
+
+  unwatch(watch: LeaseWatch): void {
+    if (this.isUntouched(watch)) this.touch(watch.lease.attachment)
+  }
+}
+
+function isSame(a: Address, b: Address): boolean {
+  return a.family === b.family && a.value === b.value
 }

@@ -1,4 +1,4 @@
-import { attachmentKeyText } from '../../lib/ipam/attachment.ts'
+import { attachmentKeyText, type AttachmentKey } from '../../lib/ipam/attachment.ts'
 import type { Lease } from '../../lib/ipam/lease.ts'
 import type { CollectRequest, LeaseFilter, ReleaseRequest } from '../../lib/ipam/protocol.ts'
 import { equalAddresses, type Address } from '../../lib/net/address.ts'
@@ -37,9 +37,8 @@ export function collect(
   nowUnixMs: number,
 ): readonly (LeaseEvent & { type: 'released' })[] {
   const valid = new Set(request.valid.map(each => attachmentKeyText({ network: request.network, ...each })))
-  return findLeases(state, { network: request.network })
-    .filter(lease => !valid.has(attachmentKeyText(lease.attachment)))
-    .map(lease => ({ type: 'released', lease, atUnixMs: nowUnixMs, reason: 'collect' }))
+  const ended = [...state.leases.attachments(request.network)].filter(each => !valid.has(attachmentKeyText(each)))
+  return leasesOf(state, ended).map(lease => ({ type: 'released', lease, atUnixMs: nowUnixMs, reason: 'collect' }))
 }
 
 /** The leases that match every part that is given. A whole attachment is found without a scan. */
@@ -48,10 +47,14 @@ export function findLeases(state: State, { network, containerId, ifName }: Lease
     const lease = state.leases.get({ network, containerId, ifName })
     return lease === undefined ? [] : [lease]
   }
-  return [...state.leases.values()].filter(
-    ({ attachment }) =>
-      (network === undefined || attachment.network === network) &&
-      (containerId === undefined || attachment.containerId === containerId) &&
-      (ifName === undefined || attachment.ifName === ifName),
+  const found = [...state.leases.attachments(network)].filter(
+    each =>
+      (containerId === undefined || each.containerId === containerId) &&
+      (ifName === undefined || each.ifName === ifName),
   )
+  return leasesOf(state, found)
+}
+
+function leasesOf(state: State, attachments: readonly AttachmentKey[]): readonly Lease[] {
+  return attachments.map(each => state.leases.get(each)).filter(lease => lease !== undefined)
 }

@@ -1,11 +1,11 @@
-import type { AttachmentKey } from '../../lib/ipam/attachment.ts'
 import type { Lease, LeasedAddress } from '../../lib/ipam/lease.ts'
 import type { Address, Family } from '../../lib/net/address.ts'
 import { lastAddress, sizeOf, type Prefix } from '../../lib/net/prefix.ts'
+import { AddressSet } from './address-set.ts'
 import type { LeaseEvent } from './events.ts'
 import { FreedAddresses } from './freed-addresses.ts'
 import type { ForeignRange } from './foreign-range.ts'
-import { LeaseTable } from './lease-table.ts'
+import { LeaseTable, NO_LEASES, type LeaseSource } from './lease-table.ts'
 import { withPodCidrs, type PodCidr } from './pod-cidr.ts'
 import { familiesOf, hasBlock, reservedIn, type Pool } from './pool.ts'
 import { sizeOfRange, type Range } from './range.ts'
@@ -49,8 +49,8 @@ export interface FamilyState {
   readonly blocks: BlockState[]
   /** Every block before this index has nothing that was never leased. */
   firstOpen: number
-  /** Who has the address. */
-  readonly leased: Map<bigint, AttachmentKey>
+  /** Of this node's open blocks. Who has one is in the table of leases. */
+  readonly leased: AddressSet
   readonly freed: FreedAddresses
   readonly usedRuns: UsedRuns
   /** Of this family, in whatever pool. */
@@ -88,7 +88,7 @@ export interface State {
 // Of a block whose pool is not configured any more. As long as the default of the configuration.
 const COOLDOWN_OF_UNKNOWN_POOL_MS = 30_000
 
-export function emptyState(pools: readonly Pool[]): State {
+export function emptyState(pools: readonly Pool[], stored: LeaseSource = NO_LEASES): State {
   const reservations = { 4: new Map<bigint, Reservation>(), 6: new Map<bigint, Reservation>() }
   const states = pools.map((pool): [string, PoolState] => {
     const families = familiesOf(pool).map(family => emptyFamily(pool, family, reservations[family]))
@@ -96,7 +96,7 @@ export function emptyState(pools: readonly Pool[]): State {
   })
   return {
     pools: new Map(states),
-    leases: new LeaseTable(),
+    leases: new LeaseTable(stored),
     blocks: [],
     blockAt: { 4: new Map(), 6: new Map() },
     reservations,
@@ -109,21 +109,31 @@ export function emptyState(pools: readonly Pool[]): State {
 
 function emptyFamily(pool: Pool, family: Family, reservations: ReadonlyMap<bigint, Reservation>): FamilyState {
   const freed = new FreedAddresses(pool.cooldownMs)
-  return { family, blocks: [], firstOpen: 0, leased: new Map(), freed, usedRuns: new UsedRuns(), reservations }
+  return { family, blocks: [], firstOpen: 0, leased: new AddressSet(), freed, usedRuns: new UsedRuns(), reservations }
 }
 
 /** What the store holds. */
 export interface Snapshot {
   readonly blocks: readonly TakenBlock[]
-  /** Read from the store once, one by one. */
-  readonly leases: Iterable<Lease>
+  /** Read whenever one is asked for: it is always what is stored then. */
+  readonly leases: LeaseSource
+  /** Which addresses of each block have a lease; blocks without one may be missing. */
+  readonly leased: readonly LeasedInBlock[]
+  /** How many leases each pool has; those of none may be missing. */
+  readonly leaseCounts: readonly { readonly pool: string; readonly leases: number }[]
   /** Least recently freed first. */
-  readonly freed: readonly StoredFreedAddress[]
+  readonly freed: Iterable<StoredFreedAddress>
   readonly reservations: readonly Reservation[]
   /** What was handed over last. */
   readonly podCidrs: readonly PodCidr[]
   readonly grantees: readonly Grantee[]
   readonly sequences: readonly { readonly pool: string; readonly sequence: number }[]
+}
+
+/** What of a block has a lease. */
+export interface LeasedInBlock {
+  readonly block: Prefix
+  readonly addresses: readonly bigint[]
 }
 
 /** An address that was leased once and is not now, and whose it was. */
@@ -135,7 +145,10 @@ export interface StoredFreedAddress extends Pick<Lease, 'owner' | 'stickySeconds
 
 /** The state that the store describes, under the pools that are configured now. */
 export function restoreState(pools: readonly Pool[], snapshot: Snapshot, nowUnixMs: number): State {
-  const state = emptyState(pools.map(pool => withPodCidrs(pool, snapshot.podCidrs)))
+  const state = emptyState(
+    pools.map(pool => withPodCidrs(pool, snapshot.podCidrs)),
+    snapshot.leases,
+  )
   for (const reservation of snapshot.reservations) addReservation(state, reservation)
   for (const block of snapshot.blocks) takeBlock(state, block)
   for (const grantee of snapshot.grantees) state.grantees.set(grantee.node, grantee)
@@ -144,7 +157,13 @@ export function restoreState(pools: readonly Pool[], snapshot: Snapshot, nowUnix
     // A clock that was set back must not keep an address out for longer than the cooldown.
     free(state, { address, block: block.prefix }, { ...keep, atUnixMs: Math.min(freedAtUnixMs, nowUnixMs) })
   }
-  for (const lease of snapshot.leases) addLease(state, lease)
+  for (const { block, addresses } of snapshot.leased) {
+    for (const value of addresses) occupy(state, { address: { family: block.address.family, value }, block })
+  }
+  for (const { pool: name, leases } of snapshot.leaseCounts) {
+    const pool = state.pools.get(name)
+    if (pool !== undefined) pool.leaseCount = leases
+  }
   for (const family of [...state.pools.values()].flatMap(pool => pool.families)) {
     for (const block of family.blocks) settle(family, block)
   }
@@ -165,8 +184,8 @@ export function evolve(state: State, event: LeaseEvent): void {
     case 'leased':
       return addLease(state, event.lease)
     case 'renewed':
-      // Another object: whoever decided on the lease as it was sees that it was renewed.
-      return void state.leases.set({ ...event.lease })
+      // The lease stays as it is; whoever wanted to end it sees that it was asked for.
+      return state.leases.touch(event.lease.attachment)
     case 'released':
       return removeLease(state, event.lease, event.atUnixMs)
     case 'clock-set':
@@ -274,16 +293,24 @@ function addLease(state: State, lease: Lease): void {
   state.leases.set(lease)
   const pool = state.pools.get(lease.pool)
   if (pool !== undefined) pool.leaseCount += 1
-  for (const { address, block: prefix } of lease.addresses) {
-    const block = state.blockAt[address.family].get(prefix.address.value)
-    if (block === undefined) continue
-    block.leasedCount += 1
-    const family = block.isDrained ? undefined : familyOf(state, block.pool, address.family)
-    if (family === undefined) continue
-    family.freed.delete(address.value)
-    family.leased.set(address.value, lease.attachment)
-    settle(family, block)
+  for (const leased of lease.addresses) {
+    const { block, family } = occupy(state, leased)
+    if (block !== undefined && family !== undefined) settle(family, block)
   }
+}
+
+/** Marks the address as leased. */
+function occupy(
+  state: State,
+  { address, block: prefix }: LeasedAddress,
+): { readonly block?: BlockState; readonly family?: FamilyState | undefined } {
+  const block = state.blockAt[address.family].get(prefix.address.value)
+  if (block === undefined) return {}
+  block.leasedCount += 1
+  const family = block.isDrained ? undefined : familyOf(state, block.pool, address.family)
+  family?.freed.delete(address.value)
+  family?.leased.add(address.value)
+  return { block, family }
 }
 
 /** Moves the marks past what is used up. They move back only when a reservation ends, so each address is stepped over once. */

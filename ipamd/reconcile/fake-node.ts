@@ -72,7 +72,7 @@ export class Node implements Disposable {
   }
 
   async holders(): Promise<readonly string[]> {
-    return (await this.service.find({})).map(({ attachment }) => attachment.containerId)
+    return (await this.service.find({})).map(({ attachment }) => attachment.containerId).toSorted()
   }
 
   /** Two turns, with the grace between them. @returns What the second one did. */

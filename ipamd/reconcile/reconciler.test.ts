@@ -17,7 +17,7 @@ t.test(
     node.nowMs += 1
     const last = await node.reconciler.run({ dryRun: false })
     t.same(idsOf(last.freed), ['gone'])
-    t.same(await node.holders(), ['other', 'alive'])
+    t.same(await node.holders(), ['alive', 'other'])
     t.match(node.reasons, [/^reconcile no-interface: no interface for 1 s; leased in boot b1, network namespace 1$/])
   },
 )

@@ -220,7 +220,7 @@ export class Reconciler {
     const { node, service, store, boot } = this.#edges
     using _lock = await node.lock(attachment, Deadline.in(0))
     // In this order: what asks for the lease after this line makes releaseStale() refuse.
-    const held = await service.holds(attachment)
+    using held = await service.holds(attachment)
     const origin = store.origin(attachment)
     if (held === undefined || origin?.id !== id) return false
     const name = hostIfNameOf(attachment)

@@ -8,6 +8,7 @@ import { formatAddress, parseAddress } from '../../lib/net/address.ts'
 import { formatPrefix } from '../../lib/net/prefix.ts'
 import { APPLICATION_ID, STORE_VERSION } from './schema.ts'
 import { SqliteStore } from './store.ts'
+import { contentsOf } from './test-snapshot.ts'
 
 const BOOT = { bootId: 'boot-2', initStartTicks: 7, hostNetnsInode: 4_026_531_840 }
 const VERSION_1 = readFileSync(new URL('fixtures/version-1.sql', import.meta.url), 'utf8')
@@ -43,8 +44,7 @@ t.test('SqliteStore keeps everything that a store of version 1 has (R35)', async
   const path = storeOfVersion1(t)
   const events = query(path, 'SELECT id, at_unix_ms, kind, reason, block, address, pod_name FROM event ORDER BY id')
   const store = new SqliteStore(path, BOOT)
-  const { blocks, freed, reservations, ...snapshot } = store.load()
-  const leases = [...snapshot.leases]
+  const { blocks, leases, freed, reservations } = contentsOf(store)
   t.same(
     blocks.map(({ prefix }) => formatPrefix(prefix)),
     ['10.244.1.0/24', 'fd00:10:244:1::/64'],
@@ -119,9 +119,9 @@ t.test('commit() refuses to lease a reserved address to another owner, whatever 
   }
   const owned = { ...lease, owner: 'ns/db', stickySeconds: 9 }
   store.commit([{ type: 'leased', lease: owned, pod: undefined }])
-  t.match([...store.load().leases][1], { owner: 'ns/db', stickySeconds: 9 })
+  t.match(contentsOf(store).leases[1], { owner: 'ns/db', stickySeconds: 9 })
   store.commit([{ type: 'released', lease: owned, atUnixMs: 7, reason: 'reconcile', detail: 'seen' }])
-  t.match(store.load().freed[1], { owner: 'ns/db', stickySeconds: 9 })
+  t.match(contentsOf(store).freed[1], { owner: 'ns/db', stickySeconds: 9 })
   store.commit([{ type: 'unreserved', reservation, atUnixMs: 8 }])
   t.same(store.load().reservations, [])
   t.same(query(path, 'SELECT kind, reason, detail, owner FROM event WHERE id > 6 ORDER BY id'), [
@@ -139,15 +139,14 @@ t.test(
     const path = storeOfVersion1(t)
     const store = new SqliteStore(path, BOOT)
     t.teardown(() => store.close())
-    const { blocks, ...snapshot } = store.load()
-    const leases = [...snapshot.leases]
+    const { blocks, leases } = contentsOf(store)
     const returned = blocks.map(block => ({ type: 'block-returned', ...block, atUnixMs: 9 }) as const)
     t.throws(() => store.commit(returned), { message: /FOREIGN KEY constraint failed/ })
     store.commit([
       ...leases.map(lease => ({ type: 'released', lease, atUnixMs: 8, reason: 'del' }) as const),
       ...returned,
     ])
-    t.same(store.load(), EMPTY_SNAPSHOT)
+    t.same(contentsOf(store), contentsOf({ load: () => EMPTY_SNAPSHOT }))
     t.throws(() => store.commit(returned), { message: /no block 10\.244\.1\.0\/24 of pool p/ })
     t.match(query(path, 'SELECT kind, block FROM event ORDER BY id DESC LIMIT 1'), [
       { kind: 'block-returned', block: 'fd00:10:244:1::/64' },
@@ -177,5 +176,5 @@ t.test('trimEvents() forgets what is too old or too much, a bounded number of ro
   t.same(count(), { n: 202, first: 1005 }, 'a thousand')
   store.trimEvents({ beforeUnixMs: 20_000, maxRows: 100 })
   t.match(count(), { n: 0 })
-  t.equal([...store.load().leases].length, 1, 'leases stay')
+  t.equal(contentsOf(store).leases.length, 1, 'leases stay')
 })

@@ -1,7 +1,7 @@
 import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
+import { DatabaseSync, type SQLInputValue } from 'node:sqlite'
 import t, { type Test } from 'tap'
 import type { Lease } from '../../lib/ipam/lease.ts'
 import { formatAddress, parseAddress } from '../../lib/net/address.ts'
@@ -14,7 +14,9 @@ import { jsonLog } from '../../lib/log/json-log.ts'
 import type { LeaseMark } from './lease-mark.ts'
 import { rebuild } from './rebuild.ts'
 import { restoreStore } from './restore-store.ts'
+import { examineStore } from './store-health.ts'
 import { SqliteStore } from './store.ts'
+import { contentsOf } from './test-snapshot.ts'
 
 const NOW = 1_700_000_000_000
 const BOOT = { bootId: 'b', initStartTicks: 1, hostNetnsInode: 2 }
@@ -107,7 +109,7 @@ function rig(t: Test): Rig {
       }
       await restoreStore(path, { pools, edges, by: Deadline.in(1000) })
       const restored = new SqliteStore(path, BOOT)
-      const leases = [...restored.load().leases]
+      const leases = contentsOf(restored).leases
       restored.close()
       return leases.map(textOf)
     },
@@ -171,6 +173,41 @@ t.test(
     t.equal(leases.length, 30)
   },
 )
+
+for (const { index, change, is } of [
+  { index: 'lease_address_by_block', change: 'DELETE FROM lease_address', is: 'damaged' },
+  {
+    index: 'freed_address_by_block',
+    change: "INSERT INTO freed_address VALUES (9, x'01020304', 1, 5, NULL, 0)",
+    is: 'damaged',
+  },
+  {
+    index: 'block_by_range',
+    change: "INSERT INTO block VALUES (9, 'p', 4, '1.2.3.4/32', x'01020304', x'01020304', 1, NULL)",
+    is: 'damaged',
+  },
+  { index: 'event_by_container', change: 'DELETE FROM event', is: 'sound' },
+] as const) {
+  t.test(`examineStore() finds a store ${is} whose ${index} does not have what its table has`, async t => {
+    const { path } = rig(t)
+    withoutIndex(path, { index, change })
+    t.equal(examineStore(path).is, is)
+  })
+}
+
+/** Changes a table so that one of its indexes does not know. */
+function withoutIndex(path: string, { index, change }: { readonly index: string; readonly change: string }): void {
+  const run = (sql: string, ...parameters: readonly SQLInputValue[]): void => {
+    using database = new DatabaseSync(path, { defensive: false })
+    database.exec('PRAGMA writable_schema = ON')
+    database.prepare(sql).run(...parameters)
+  }
+  using reader = new DatabaseSync(path)
+  const row = Object.values(reader.prepare('SELECT * FROM sqlite_schema WHERE name = ?').get(index) ?? {})
+  run('DELETE FROM sqlite_schema WHERE name = ?', index)
+  run(change)
+  run('INSERT INTO sqlite_schema VALUES (?, ?, ?, ?, ?)', ...row)
+}
 
 t.test('restoreStore() goes on where a crash left it', async t => {
   const { folder, path, restore } = rig(t)

@@ -1,5 +1,6 @@
 import type { SQLOutputValue } from 'node:sqlite'
 import type { AttachmentKey } from '../../lib/ipam/attachment.ts'
+import type { Lease } from '../../lib/ipam/lease.ts'
 import type { PodReference } from '../../lib/ipam/protocol.ts'
 
 /** One row of an answer of SQLite, read column by column with the type checked. */
@@ -38,6 +39,13 @@ export function attachmentIn(row: Row): AttachmentKey {
     containerId: textIn(row, 'container_id'),
     ifName: textIn(row, 'if_name'),
   }
+}
+
+/** Whose an address is when its lease has ended. Absent members stay absent: what is read equals what was stored. */
+export function keepIn(row: Row): Pick<Lease, 'owner' | 'stickySeconds'> {
+  if (row['owner'] === null) return {}
+  const stickySeconds = numberIn(row, 'sticky_seconds')
+  return { owner: textIn(row, 'owner'), ...(stickySeconds === 0 ? {} : { stickySeconds }) }
 }
 
 /** The pod in the columns that `lease` and `event` have alike; undefined when none was named. */

@@ -1,11 +1,11 @@
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import type { BlockReport, LeasePage, LeaseQuery, LeaseRecord } from '../../lib/ipam/inspection.ts'
 import type { LeasedAddress } from '../../lib/ipam/lease.ts'
-import { addressFromBytes, addressToBytes } from '../../lib/net/address.ts'
+import { addressToBytes } from '../../lib/net/address.ts'
 import { parsePrefix } from '../../lib/net/prefix.ts'
-import { gatewayOf } from '../allocator/pool.ts'
-import { attachmentIn, bytesIn, numberIn, optionalTextIn, podIn, textIn, type Row } from './row.ts'
+import { attachmentIn, numberIn, optionalTextIn, podIn, textIn, type Row } from './row.ts'
 import { StoreError } from './store-error.ts'
+import { leasedAddressIn } from './stored-leases.ts'
 
 /** Another process that writes, such as a person's sqlite3 shell, holds a reader up only while it makes a checkpoint. */
 const BUSY_TIMEOUT_MS = 250
@@ -135,13 +135,6 @@ function leasesIn(rows: Iterable<Row>): readonly LeaseRecord[] {
     addresses.push(leasedAddressIn(row))
   }
   return leases
-}
-
-function leasedAddressIn(row: Row): LeasedAddress {
-  const block = parsePrefix(textIn(row, 'prefix'))
-  const gateway = gatewayOf(block)
-  const address = addressFromBytes(bytesIn(row, 'address'))
-  return { address, block, ...(gateway === undefined ? {} : { gateway }) }
 }
 
 function blockIn(row: Row): BlockReport {

@@ -10,6 +10,7 @@ import { parsePrefix } from '../../lib/net/prefix.ts'
 import type { LeaseEvent } from '../allocator/events.ts'
 import { APPLICATION_ID, STORE_VERSION } from './schema.ts'
 import { SqliteStore } from './store.ts'
+import { contentsOf } from './test-snapshot.ts'
 
 const BOOT = { bootId: 'boot-1', initStartTicks: 7, hostNetnsInode: 4_026_531_840 }
 const V4 = parsePrefix('10.244.1.0/24')
@@ -56,8 +57,7 @@ t.test('SqliteStore keeps blocks, leases and the order of freed addresses over a
     { type: 'released', lease: b, atUnixMs: 2000, reason: 'collect' },
   ])
   store.close()
-  const { blocks, freed, ...snapshot } = open(t, path).load()
-  const leases = [...snapshot.leases]
+  const { blocks, leases, freed } = contentsOf(open(t, path))
   const v4Block = { pool: 'p', prefix: V4 }
   t.same(blocks, [v4Block, { pool: 'p', prefix: V6 }])
   t.same(leases, [a])
@@ -144,12 +144,12 @@ for (const { name, events, want } of impossible) {
   t.test(`commit() refuses ${name}, and stores nothing of the batch (invariant 1)`, async t => {
     const store = open(t, pathOf(t))
     store.commit([...BLOCKS, leased(leaseOf('a', '10.244.1.2'))])
-    const before = store.load()
+    const before = contentsOf(store)
     t.throws(() => store.commit([leased(leaseOf('x', '10.244.1.99')), ...events]), {
       name: 'StoreError',
       message: want,
     })
-    t.same(store.load(), before)
+    t.same(contentsOf(store), before)
     store.commit([leased(leaseOf('x', '10.244.1.99'))])
   })
 }
@@ -197,7 +197,7 @@ t.test("SqliteStore refuses another program's database, and what is no database"
 t.test('SqliteStore takes an empty file as a new store (R41)', async t => {
   const path = pathOf(t)
   writeFileSync(path, '')
-  t.same(open(t, path).load(), EMPTY_SNAPSHOT)
+  t.same(contentsOf(open(t, path)), contentsOf({ load: () => EMPTY_SNAPSHOT }))
 })
 
 t.test('SqliteStore keeps a write-ahead log', async t => {

@@ -10,6 +10,7 @@ import { loadSnapshot } from './load-snapshot.ts'
 import { openDatabase } from './open-database.ts'
 import { STORE_VERSION } from './schema.ts'
 import { StoreError } from './store-error.ts'
+import { StoredLeases } from './stored-leases.ts'
 
 /** The durable record of blocks, leases and freed addresses. */
 export interface Store {
@@ -46,6 +47,7 @@ export class SqliteStore implements Store {
   readonly #boot: BootFacts
   readonly #database: DatabaseSync
   readonly #statements: Statements
+  readonly #leases: StoredLeases
 
   /** @throws {StoreError} naming the file, when it is no lease store or is of an unknown version. */
   constructor(path: string, boot: BootFacts) {
@@ -54,6 +56,7 @@ export class SqliteStore implements Store {
     this.#database = openDatabase(path)
     try {
       this.#statements = prepare(this.#database)
+      this.#leases = new StoredLeases(this.#database, body => this.#read(body))
     } catch (cause) {
       this.#database.close()
       throw this.#failure('open', cause)
@@ -61,7 +64,18 @@ export class SqliteStore implements Store {
   }
 
   load(): Snapshot {
-    return this.#read(() => loadSnapshot(this.#database))
+    return this.#read(() => {
+      const snapshot = loadSnapshot(this.#database, this.#leases)
+      return { ...snapshot, freed: { [Symbol.iterator]: () => this.#readEach(snapshot.freed) } }
+    })
+  }
+
+  *#readEach<T>(items: Iterable<T>): Generator<T, void> {
+    try {
+      yield* items
+    } catch (cause) {
+      throw this.#failure('read', cause)
+    }
   }
 
   #read<T>(body: () => T): T {
