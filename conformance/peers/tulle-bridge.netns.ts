@@ -1,0 +1,4 @@
+import '../../e2e/netns/harness/isolated.ts'
+import { holdToTheSpecification } from './hold-tulle.ts'
+
+await holdToTheSpecification('bridge')
