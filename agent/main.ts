@@ -5,6 +5,7 @@ import { openLinuxNodeKernel } from '../lib/kernel/linux-node-kernel.ts'
 import { watchNode } from '../lib/kernel/node-changes.ts'
 import { inClusterAccess, kubeconfigAccess, parseServer, type ServerAccess } from '../lib/kube/server-access.ts'
 import { jsonLog, type Log } from '../lib/log/json-log.ts'
+import { keepHeapSmall } from '../lib/os/small-heap.ts'
 import { stopOnSignal } from '../lib/os/stop-on-signal.ts'
 import { loadAddon } from '../native/addon.ts'
 import packageJson from '../package.json' with { type: 'json' }
@@ -61,6 +62,7 @@ interface Outside {
 }
 
 async function run(options: Options, { addonPath, log }: Outside): Promise<void> {
+  keepHeapSmall()
   const config = readConfig(options)
   const nodeName = config.nodeName ?? process.env['NODE_NAME']
   if (nodeName === undefined || nodeName === '') {
