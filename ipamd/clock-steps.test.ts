@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { parsePrefix } from '../lib/net/prefix.ts'
 import type { Pool } from './allocator/pool.ts'
@@ -19,18 +22,25 @@ const POOL: Pool = {
 }
 const HANDED_OVER: Pool = { ...POOL, prefixes: [], blockSource: { type: 'kubernetes' } }
 
+function serviceOn(
+  store: SqliteStore,
+  clock: { readonly setByMs: number; readonly uptimeMs: number },
+  pool: Pool,
+): LeaseService {
+  return new LeaseService([pool], {
+    store,
+    nowUnixMs: () => 1_700_000_000_000 + clock.setByMs + clock.uptimeMs,
+    uptimeMs: () => clock.uptimeMs,
+    onBlockTaken: async () => {},
+    onBlockReturned: async () => {},
+  })
+}
+
 /** A service on a real store and two clocks, whose only address was just released. */
 async function serviceWithOneCooling(pool: Pool) {
   const store = new SqliteStore(':memory:', { bootId: 'b', initStartTicks: 1, hostNetnsInode: 2 })
   const clock = { setByMs: 0, uptimeMs: 0 }
-  const open = () =>
-    new LeaseService([pool], {
-      store,
-      nowUnixMs: () => 1_700_000_000_000 + clock.setByMs + clock.uptimeMs,
-      uptimeMs: () => clock.uptimeMs,
-      onBlockTaken: async () => {},
-      onBlockReturned: async () => {},
-    })
+  const open = () => serviceOn(store, clock, pool)
   const service = open()
   if (pool === HANDED_OVER) await service.handOverPodCidrs(podCidrs('10.0.0.0/30'))
   await service.allocate(ask('a'))
@@ -90,6 +100,31 @@ for (const { name, stepMs } of [
     await coolsOnTime(t, cooling, service)
   })
 
+  t.test(`so does a restart, clock set ${name} while the daemon was down`, async t => {
+    const cooling = await serviceWithOneCooling(POOL)
+    Object.assign(cooling.clock, { uptimeMs: 10_000, setByMs: stepMs })
+    await coolsOnTime(t, cooling, cooling.open())
+  })
+
+  t.test(`so does a second restart, of a daemon that only looked after the clock was set ${name}`, async t => {
+    const cooling = await serviceWithOneCooling(POOL)
+    Object.assign(cooling.clock, { uptimeMs: 10_000, setByMs: stepMs })
+    cooling.open().storeClockStep()
+    await coolsOnTime(t, cooling, cooling.open())
+  })
+
+  t.test(`a daemon that has nothing to store knows at its next start that the clock was set ${name}`, async t => {
+    const cooling = await serviceWithOneCooling(POOL)
+    const { store } = cooling
+    // As a store that an earlier boot left.
+    const load = store.load.bind(store)
+    store.load = () => ({ ...load(), bootedAtUnixMs: undefined })
+    cooling.open().storeClockStep()
+    store.load = load
+    cooling.clock.setByMs = stepMs
+    await coolsOnTime(t, cooling, cooling.open())
+  })
+
   t.test(`so does a restart after a turn of housekeeping, clock set ${name}`, async t => {
     const cooling = await serviceWithOneCooling(POOL)
     cooling.clock.setByMs = stepMs
@@ -100,6 +135,25 @@ for (const { name, stepMs } of [
     t.same(failures, [])
   })
 }
+
+t.test(
+  'the clock of an earlier boot says nothing about this one: nobody knows how long the machine was down',
+  async t => {
+    const folder = mkdtempSync(join(tmpdir(), 'tulle-clock-'))
+    t.teardown(() => rmSync(folder, { recursive: true }))
+    for (const [bootId, want] of [
+      ['b1', undefined],
+      ['b1', 1_700_000_000_000],
+      ['b2', undefined],
+      ['b2', 1_700_000_000_000],
+    ] as const) {
+      const store = new SqliteStore(join(folder, 'ipam.db'), { bootId, initStartTicks: 1, hostNetnsInode: 2 })
+      t.equal(store.load().bootedAtUnixMs, want)
+      serviceOn(store, { setByMs: 0, uptimeMs: 0 }, POOL).storeClockStep()
+      store.close()
+    }
+  },
+)
 
 t.test('steps of the clock that cancel out change nothing that is stored', async t => {
   const cooling = await serviceWithOneCooling(POOL)

@@ -45,7 +45,7 @@ export interface DaemonEdges {
   readonly uid: number
   /** The wall clock, in unix milliseconds. */
   readonly nowUnixMs: () => number
-  /** A clock that nobody sets, in milliseconds. */
+  /** Since the machine booted, on a clock that nobody sets, in milliseconds. */
   readonly uptimeMs: () => number
   readonly boot: BootFacts
   /** flock(2), exclusive, not waiting. */

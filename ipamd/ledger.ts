@@ -1,7 +1,7 @@
 import { IpamProblem } from '../lib/ipam/errors.ts'
 import type { LeaseEvent, StoredChange } from './allocator/events.ts'
 import type { Pool } from './allocator/pool.ts'
-import { evolve, restoreState, type State } from './allocator/state.ts'
+import { evolve, restoreState, type Snapshot, type State } from './allocator/state.ts'
 import { problemFor } from './problems.ts'
 import type { Store } from './store/store.ts'
 
@@ -9,7 +9,7 @@ export interface LedgerEdges {
   readonly store: Store
   /** The wall clock, in unix milliseconds. */
   readonly nowUnixMs: () => number
-  /** A clock that nobody sets, in milliseconds: tells when the wall clock was set. */
+  /** Since the machine booted, on a clock that nobody sets, in milliseconds: tells when the wall clock was set, also between two runs. */
   readonly uptimeMs: () => number
 }
 
@@ -40,10 +40,12 @@ export class Ledger {
   readonly #edges: LedgerEdges
   /** Undefined after a failed commit, until it is restored from the store. */
   #state: State | undefined
-  /** Wall clock less uptime, when the moments in the state were last right. */
-  #clockOffsetMs: number
+  /** What the wall clock said when the machine booted, by the clock under which the moments in the state are right. */
+  #bootedAtUnixMs: number
   /** By how much the wall clock was set since the moments in the store were last right. */
   #unstoredStepMs = 0
+  /** True when the store knows the clock of this boot. */
+  #clockIsStored: boolean
   #storeHasFailed = false
   #queue: Command[] = []
 
@@ -52,8 +54,12 @@ export class Ledger {
     this.#pools = pools
     this.#edges = edges
     const nowUnixMs = edges.nowUnixMs()
-    this.#clockOffsetMs = nowUnixMs - edges.uptimeMs()
-    this.#restore(nowUnixMs)
+    const snapshot = edges.store.load()
+    this.#clockIsStored = snapshot.bootedAtUnixMs !== undefined
+    this.#bootedAtUnixMs = snapshot.bootedAtUnixMs ?? Math.round(nowUnixMs - edges.uptimeMs())
+    // It may have been set while nobody looked.
+    this.#followClock(nowUnixMs)
+    this.#restore(snapshot, nowUnixMs)
   }
 
   /** Decides with the others of this turn, and resolves when what was decided is durable. @throws {IpamProblem} */
@@ -115,13 +121,13 @@ export class Ledger {
   }
 
   /**
-   * Has the store follow the clock when it was set: the next commit does it too, but may be long in coming. To be called now and
-   * then. @throws {IpamProblem}
+   * Has the store know the clock, and follow it when it was set: the next commit does it too, but may be long in coming. To be called
+   * at start and then now and then. @throws {IpamProblem}
    */
   storeClockStep(): void {
     try {
       this.#currentState(this.#edges.nowUnixMs())
-      if (this.#unstoredStepMs !== 0) this.#commit([])
+      if (this.#unstoredStepMs !== 0 || !this.#clockIsStored) this.#commit([])
     } catch (cause) {
       throw problemFor(cause)
     }
@@ -156,8 +162,15 @@ export class Ledger {
     const stepMs = this.#unstoredStepMs
     try {
       // Before what was decided since, whose moments are of the new clock.
-      this.#edges.store.commit(stepMs === 0 ? events : [{ type: 'clock-set', stepMs }, ...events])
+      const clock: readonly StoredChange[] = [
+        ...(stepMs === 0 ? [] : [{ type: 'clock-set' as const, stepMs }]),
+        ...(stepMs === 0 && this.#clockIsStored
+          ? []
+          : [{ type: 'clock-seen' as const, bootedAtUnixMs: this.#bootedAtUnixMs }]),
+      ]
+      this.#edges.store.commit(clock.length === 0 ? events : [...clock, ...events])
       this.#unstoredStepMs = 0
+      this.#clockIsStored = true
       this.#storeHasFailed = false
     } catch (cause) {
       this.#storeHasFailed = true
@@ -167,12 +180,12 @@ export class Ledger {
 
   #currentState(nowUnixMs: number): State {
     this.#followClock(nowUnixMs)
-    return this.#state ?? this.#restore(nowUnixMs)
+    return this.#state ?? this.#restore(this.#edges.store.load(), nowUnixMs)
   }
 
-  #restore(nowUnixMs: number): State {
+  #restore(snapshot: Snapshot, nowUnixMs: number): State {
     const stepMs = this.#unstoredStepMs
-    const state = restoreState(this.#pools, this.#edges.store.load(), nowUnixMs - stepMs)
+    const state = restoreState(this.#pools, snapshot, nowUnixMs - stepMs)
     if (stepMs !== 0) evolve(state, { type: 'clock-set', stepMs })
     this.#state = state
     return state
@@ -180,10 +193,10 @@ export class Ledger {
 
   // Else an address would be reused at once when the clock is set forward, and kept out for hours when it is set back.
   #followClock(nowUnixMs: number): void {
-    const stepMs = Math.round(nowUnixMs - this.#edges.uptimeMs() - this.#clockOffsetMs)
+    const stepMs = Math.round(nowUnixMs - this.#edges.uptimeMs() - this.#bootedAtUnixMs)
     if (Math.abs(stepMs) < MIN_CLOCK_STEP_MS) return
     if (this.#state !== undefined) evolve(this.#state, { type: 'clock-set', stepMs })
-    this.#clockOffsetMs += stepMs
+    this.#bootedAtUnixMs += stepMs
     this.#unstoredStepMs += stepMs
   }
 }

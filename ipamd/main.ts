@@ -14,7 +14,7 @@ import { jsonLog } from '../lib/log/json-log.ts'
 import { dropExposure, readExposures } from '../lib/os/exposure-files.ts'
 import { stopOnSignal } from '../lib/os/stop-on-signal.ts'
 import { linuxNode } from './reconcile/linux-node.ts'
-import { readBootFacts } from './read-boot-facts.ts'
+import { clockSinceBoot, readBootFacts } from './read-boot-facts.ts'
 import { readBlockMarks, readLeaseMarks } from './read-lease-marks.ts'
 
 /**
@@ -58,7 +58,7 @@ async function serve(configPath: string, addonPath: string): Promise<void> {
       pid: process.pid,
       uid: process.getuid?.() ?? 0,
       nowUnixMs: Date.now,
-      uptimeMs: () => performance.now(),
+      uptimeMs: clockSinceBoot(),
       boot: readBootFacts(),
       onBlockTaken: addBlockRoute(addon, log),
       readMarks: readLeaseMarks(addon),

@@ -28,8 +28,14 @@ export interface PodCidrsHandedOver {
   readonly podCidrs: readonly Prefix[]
 }
 
+/** What the wall clock said when the machine booted, by the clock under which the stored moments are right now. */
+export interface ClockSeen {
+  readonly type: 'clock-seen'
+  readonly bootedAtUnixMs: number
+}
+
 /** What the store takes. */
-export type StoredChange = LeaseEvent | PodCidrsHandedOver
+export type StoredChange = LeaseEvent | PodCidrsHandedOver | ClockSeen
 
 /** One change of the state. The store keeps each, in the order of decision. */
 export type LeaseEvent =

@@ -22,6 +22,7 @@ export const EMPTY_SNAPSHOT: Snapshot = {
   podCidrs: [],
   grantees: [],
   sequences: [],
+  bootedAtUnixMs: undefined,
 }
 
 /** What a store with these leases says of them. */

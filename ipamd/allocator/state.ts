@@ -128,6 +128,8 @@ export interface Snapshot {
   readonly podCidrs: readonly PodCidr[]
   readonly grantees: readonly Grantee[]
   readonly sequences: readonly { readonly pool: string; readonly sequence: number }[]
+  /** What was seen last in this boot of the machine; undefined in another one. */
+  readonly bootedAtUnixMs: number | undefined
 }
 
 /** What of a block has a lease. */

@@ -7,7 +7,10 @@ import type { LeasedInBlock, Snapshot, StoredFreedAddress, TakenBlock } from '..
 import { bytesIn, keepIn, numberIn, optionalTextIn, textIn, type Row } from './row.ts'
 
 /** Reads what the allocator keeps in memory. @throws {Error} for a value that this version does not write. */
-export function loadSnapshot(database: DatabaseSync, leases: LeaseSource): Snapshot {
+export function loadSnapshot(
+  database: DatabaseSync,
+  { leases, bootId }: { readonly leases: LeaseSource; readonly bootId: string },
+): Snapshot {
   const blocks = loadBlocks(database)
   return {
     blocks: [...blocks.values()],
@@ -35,7 +38,13 @@ export function loadSnapshot(database: DatabaseSync, leases: LeaseSource): Snaps
       .prepare('SELECT pool, sequence FROM upstream')
       .all()
       .map(row => ({ pool: textIn(row, 'pool'), sequence: numberIn(row, 'sequence') })),
+    bootedAtUnixMs: loadBootedAt(database, bootId),
   }
+}
+
+function loadBootedAt(database: DatabaseSync, bootId: string): number | undefined {
+  const row = database.prepare('SELECT booted_at_unix_ms FROM clock WHERE boot_id = ?').get(bootId)
+  return row && numberIn(row, 'booted_at_unix_ms')
 }
 
 function loadBlocks(database: DatabaseSync): ReadonlyMap<number, TakenBlock> {

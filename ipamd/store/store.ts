@@ -65,7 +65,7 @@ export class SqliteStore implements Store {
 
   load(): Snapshot {
     return this.#read(() => {
-      const snapshot = loadSnapshot(this.#database, this.#leases)
+      const snapshot = loadSnapshot(this.#database, { leases: this.#leases, bootId: this.#boot.bootId })
       return { ...snapshot, freed: { [Symbol.iterator]: () => this.#readEach(snapshot.freed) } }
     })
   }
@@ -153,6 +153,8 @@ export class SqliteStore implements Store {
         return void this.#statements.setSequence.run(event.pool, event.sequence)
       case 'clock-set':
         return void this.#statements.shiftFreed.run(event.stepMs)
+      case 'clock-seen':
+        return void this.#statements.setClock.run(this.#boot.bootId, event.bootedAtUnixMs)
       case 'pod-cidrs-handed-over':
         return this.#storePodCidrs(event)
     }
@@ -296,6 +298,7 @@ function prepare(database: DatabaseSync) {
     insertReservationEvent: database.prepare(
       'INSERT INTO event (at_unix_ms, kind, detail, pool, address, owner) VALUES (?, ?, ?, ?, ?, ?)',
     ),
+    setClock: database.prepare('INSERT OR REPLACE INTO clock (only_row, boot_id, booted_at_unix_ms) VALUES (1, ?, ?)'),
     setGrantee: database.prepare('INSERT OR REPLACE INTO grantee (node, instance, sequence) VALUES (?, ?, ?)'),
     setSequence: database.prepare('INSERT OR REPLACE INTO upstream (pool, sequence) VALUES (?, ?)'),
     deletePodCidrs: database.prepare('DELETE FROM pod_cidr'),
