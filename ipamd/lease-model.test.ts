@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
+import type { AddressRange } from '../lib/net/address-range.ts'
 import { formatAddress, parseAddress, type Family } from '../lib/net/address.ts'
 import { containsAddress, parsePrefix, type Prefix } from '../lib/net/prefix.ts'
 import { allocate } from './allocator/allocate.ts'
@@ -36,6 +37,14 @@ const pools = fc.constantFrom(
   HANDED_OVER,
 )
 const NAMED = ['10.0.0.2', '10.0.0.6'] as const
+/** Ranges of addresses that every pool leases which has them at all. */
+const RANGES = [
+  ['10.0.0.2'],
+  ['10.0.0.6'],
+  ['10.0.0.2', '10.0.0.6'],
+  ['fd00::2-fd00::3'],
+  ['10.0.0.6', 'fd00::2-fd00::3'],
+].map(texts => texts.map(rangeOf))
 const owner = fc.constantFrom(undefined, undefined, 'ns/a', 'ns/b')
 const named = fc.constantFrom(...NAMED)
 const steps = fc.array(
@@ -44,12 +53,21 @@ const steps = fc.array(
       { weight: 6, arbitrary: fc.constantFrom('lease', 'release') },
       {
         weight: 4,
-        arbitrary: fc.constantFrom('lease at', 'reserve', 'unreserve', 'give back', 'change CIDR', 'break'),
+        arbitrary: fc.constantFrom(
+          'lease at',
+          'lease within',
+          'reserve',
+          'unreserve',
+          'give back',
+          'change CIDR',
+          'break',
+        ),
       },
     ),
     id: fc.integer({ min: 0, max: 9 }).map(String),
     owner,
     named,
+    within: fc.constantFrom(...RANGES),
     podCidrs: fc.constantFrom(...POD_CIDRS),
     afterMs: fc.oneof(
       { weight: 9, arbitrary: fc.nat(20) },
@@ -67,6 +85,7 @@ interface Ask {
   readonly pool: Pool
   readonly owner: string | undefined
   readonly wanted: string | undefined
+  readonly within: readonly AddressRange[]
   readonly now: number
 }
 
@@ -78,7 +97,8 @@ class Model {
   lease(id: string, answer: readonly string[] | undefined, ask: Ask): void {
     const held = this.leased.get(id)?.addresses
     if (held !== undefined) {
-      const want = ask.wanted === undefined || held.includes(ask.wanted) ? held : undefined
+      const fits = (ask.wanted === undefined || held.includes(ask.wanted)) && held.every(each => isWithin(ask, each))
+      const want = fits ? held : undefined
       return expect(String(answer) === String(want), `${id} has ${held}, was answered ${answer}`)
     }
     if (answer === undefined) return expect(this.#lacks(ask), `${id} was refused, but there are addresses`)
@@ -88,7 +108,9 @@ class Model {
       expect(this.#trouble(address, ask) === undefined, `${address}: ${this.#trouble(address, ask)}`)
       const own = [...this.freed].filter(([key, { at, owner }]) => {
         const isKept = owner !== undefined && owner === ask.owner && at + KEEP_MS > ask.now
-        return isKept && isIn(ask.pool, key) && !this.reserved.has(key) && key.includes(':') === address.includes(':')
+        return (
+          isKept && isIn(ask.pool, key) && isWithin(ask, key) && !this.reserved.has(key) && isV6(key) === isV6(address)
+        )
       })
       const isFirst = address === ask.wanted || this.reserved.has(address) || own.length === 0
       expect(isFirst || own.some(([key]) => key === address), `${address} is leased, but others are kept`)
@@ -103,8 +125,10 @@ class Model {
     this.leased.delete(id)
   }
 
-  #trouble(address: string, { pool, owner, now }: Ask): string | undefined {
+  #trouble(address: string, ask: Ask): string | undefined {
+    const { pool, owner, now } = ask
     if (!isIn(pool, address)) return 'the pool does not have it'
+    if (!isWithin(ask, address)) return 'the ranges do not have it'
     if ([...this.leased.values()].some(({ addresses }) => addresses.includes(address))) return 'somebody has it'
     if ((this.reserved.get(address) ?? owner) !== owner) return 'it is reserved'
     const { at = -Infinity, owner: last } = this.freed.get(address) ?? {}
@@ -117,8 +141,11 @@ class Model {
     if (ask.wanted !== undefined && (isKept || this.#trouble(ask.wanted, ask) !== undefined)) return true
     const held = [...this.leased.values()].flatMap(({ addresses }) => addresses)
     const known = new Set([...held, ...this.freed.keys(), ...this.reserved.keys()])
-    const busy = [...known].filter(each => isIn(ask.pool, each) && this.#trouble(each, ask) !== undefined)
-    return familiesOf(ask.pool).some(family => countOf(busy, family) === capacityOf(ask.pool, family))
+    const sought = [...known].filter(each => isIn(ask.pool, each) && isWithin(ask, each))
+    const busy = sought.filter(each => this.#trouble(each, ask) !== undefined)
+    if (ask.within.some(({ first, last }) => ![first, last].every(each => isIn(ask.pool, formatAddress(each)))))
+      return true
+    return familiesOf(ask.pool).some(family => countOf(busy, family) === sizeFor(ask, family))
   }
 }
 
@@ -132,6 +159,29 @@ function forget(model: Model, changes: readonly StoredChange[]): void {
 
 function isIn(pool: Pool, address: string): boolean {
   return pool.prefixes.some(prefix => containsAddress(prefix, parseAddress(address)))
+}
+
+/** True unless the request has ranges of the address's family, and none has it. */
+function isWithin({ within }: Pick<Ask, 'within'>, address: string): boolean {
+  const { family, value } = parseAddress(address)
+  const ranges = within.filter(({ first }) => first.family === family)
+  return ranges.length === 0 || ranges.some(({ first, last }) => first.value <= value && value <= last.value)
+}
+
+/** How many addresses of the family the request may get when all are free. */
+function sizeFor({ pool, within }: Ask, family: Family): bigint {
+  const ranges = within.filter(({ first }) => first.family === family)
+  if (ranges.length === 0) return capacityOf(pool, family)
+  return ranges.reduce((sum, { first, last }) => sum + last.value - first.value + 1n, 0n)
+}
+
+function isV6(address: string): boolean {
+  return address.includes(':')
+}
+
+function rangeOf(text: string): AddressRange {
+  const [first = text, last = first] = text.split('-')
+  return { first: parseAddress(first), last: parseAddress(last) }
 }
 
 function countOf(addresses: readonly string[], family: Family): bigint {
@@ -174,16 +224,19 @@ function run(pool: Pool, story: readonly Step[], restarts: boolean): void {
     const address = parseAddress(step.named)
     switch (step.do) {
       case 'lease':
-      case 'lease at': {
+      case 'lease at':
+      case 'lease within': {
         const wanted = step.do === 'lease at' ? step.named : undefined
         const keep = step.owner === undefined ? {} : { owner: step.owner, stickySeconds: KEEP_MS / 1000 }
         const exact = wanted === undefined ? {} : { addresses: [address] }
-        const decision = allocate(state, { attachment, ...keep, ...exact }, now)
+        const within = step.do === 'lease within' ? step.within : []
+        const ranges = within.length === 0 ? {} : { within }
+        const decision = allocate(state, { attachment, ...keep, ...exact, ...ranges }, now)
         if (decision.kind === 'leased') apply(decision.events)
         const answered =
           decision.kind === 'leased' || decision.kind === 'already-leased' ? decision.lease.addresses : undefined
         const answer = answered?.map(each => formatAddress(each.address))
-        model.lease(step.id, answer, { pool: poolNow(), owner: step.owner, wanted, now: now - setBy })
+        model.lease(step.id, answer, { pool: poolNow(), owner: step.owner, wanted, within, now: now - setBy })
         break
       }
       case 'release': {
