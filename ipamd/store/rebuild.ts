@@ -1,7 +1,15 @@
 import { attachmentKeyText } from '../../lib/ipam/attachment.ts'
 import type { LeasedAddress } from '../../lib/ipam/lease.ts'
 import { formatAddress, type Address } from '../../lib/net/address.ts'
-import { containsAddress, containsPrefix, formatPrefix, overlaps, prefixOf, type Prefix } from '../../lib/net/prefix.ts'
+import {
+  bitsOf,
+  containsAddress,
+  containsPrefix,
+  formatPrefix,
+  overlaps,
+  prefixOf,
+  type Prefix,
+} from '../../lib/net/prefix.ts'
 import type { LeaseEvent } from '../allocator/events.ts'
 import { withPodCidrs } from '../allocator/pod-cidr.ts'
 import { blockLengthIn, gatewayOf, type Pool } from '../allocator/pool.ts'
@@ -15,6 +23,8 @@ export interface Evidence {
   readonly damagedStore: readonly LeaseMark[]
   /** Blocks that the node had, from either. Absent: their sizes are those that the configuration gives. */
   readonly blocks?: readonly Prefix[]
+  /** Blocks that other nodes were granted from here. */
+  readonly granted?: readonly Prefix[]
 }
 
 /** What a store is made from. */
@@ -32,10 +42,10 @@ export interface Rebuilt {
  * store says is kept, also where nothing confirms it: interfaces that other plugins made have no mark of ours.
  */
 export function rebuild(pools: readonly Pool[], evidence: Evidence, nowUnixMs: number): Rebuilt {
-  const known = evidence.blocks ?? []
+  const known = disjoint(evidence.blocks ?? [])
   const rebuilding = new Rebuilding(
     pools.map(pool => withHandedOver(pool, { pools, known })),
-    { known, nowUnixMs },
+    { ground: { known, granted: evidence.granted ?? [] }, nowUnixMs },
   )
   for (const mark of evidence.kernel) rebuilding.take(mark, 'tulle')
   for (const mark of evidence.damagedStore) rebuilding.take(mark, undefined)
@@ -50,14 +60,11 @@ class Rebuilding implements Rebuilt {
   readonly #attachments = new Set<string>()
   readonly #addresses = new Set<string>()
   readonly #blocks = new Set<string>()
-  readonly #known: readonly Prefix[]
+  readonly #ground: Ground
 
-  constructor(
-    pools: readonly Pool[],
-    { known, nowUnixMs }: { readonly known: readonly Prefix[]; readonly nowUnixMs: number },
-  ) {
+  constructor(pools: readonly Pool[], { ground, nowUnixMs }: { readonly ground: Ground; readonly nowUnixMs: number }) {
     this.#pools = pools
-    this.#known = known
+    this.#ground = ground
     this.#nowUnixMs = nowUnixMs
   }
 
@@ -67,11 +74,11 @@ class Rebuilding implements Rebuilt {
     if (this.#attachments.has(key)) return
     // What is in no pool is nothing that we could lease to somebody else.
     const pool = this.#pools.find(each =>
-      addresses.some(address => blockIn(each, { address, known: this.#known }) !== undefined),
+      addresses.some(address => blockIn(each, { address, ...this.#ground }) !== undefined),
     )
     if (pool === undefined) return this.#refuse(key, addresses, 'in no pool')
     const placed = addresses
-      .map(address => leasedIn(pool, { address, known: this.#known }))
+      .map(address => leasedIn(pool, { address, ...this.#ground }))
       .filter(each => each !== undefined)
     if (new Set(placed.map(({ address }) => address.family)).size < placed.length) {
       return this.#refuse(key, addresses, 'more than one of a family')
@@ -100,10 +107,16 @@ class Rebuilding implements Rebuilt {
   }
 }
 
-/** An address, and the blocks that the node is known to have had. */
-interface Placing {
-  readonly address: Address
+/** What blocks there are known to have been. */
+interface Ground {
+  /** The node's. None overlaps another one. */
   readonly known: readonly Prefix[]
+  /** Other nodes'. */
+  readonly granted: readonly Prefix[]
+}
+
+interface Placing extends Ground {
+  readonly address: Address
 }
 
 /** A pool whose blocks are handed over, with the blocks that are no other pool's: the configuration does not name them. */
@@ -119,17 +132,34 @@ function withHandedOver(
   )
 }
 
-function leasedIn(pool: Pool, { address, known }: Placing): LeasedAddress | undefined {
-  const block = blockIn(pool, { address, known })
+function leasedIn(pool: Pool, placing: Placing): LeasedAddress | undefined {
+  const { address } = placing
+  const block = blockIn(pool, placing)
   if (block === undefined) return undefined
   const gateway = gatewayOf(block)
   return { address, block, ...(gateway === undefined ? {} : { gateway }) }
 }
 
-/** The block of the pool that has the address: the one that the node had, or as it would be carved now. */
-function blockIn(pool: Pool, { address, known }: Placing): Prefix | undefined {
+/**
+ * The block of the pool that has the address: the one that the node had, or as it would be carved now. Where blocks are larger now
+ * than those that there were, what is left between them: what overlaps, the store would refuse as a whole.
+ */
+function blockIn(pool: Pool, { address, known, granted }: Placing): Prefix | undefined {
   const prefix = pool.prefixes.find(each => containsAddress(each, address))
   if (prefix === undefined) return undefined
   const had = known.find(block => containsAddress(block, address) && containsPrefix(prefix, block))
-  return had ?? prefixOf(address, blockLengthIn(pool, prefix))
+  if (had !== undefined) return had
+  for (let length = blockLengthIn(pool, prefix); ; length += 1) {
+    const carved = prefixOf(address, length)
+    const isFree = ![...known, ...granted].some(each => overlaps(each, carved))
+    // An address in a block of another node is a pod's all the same: the block is not granted again.
+    if (isFree || length === bitsOf(address.family)) return carved
+  }
+}
+
+/** Those that overlap none of those before them: in a damaged store may stand anything. */
+export function disjoint(prefixes: readonly Prefix[]): readonly Prefix[] {
+  const kept: Prefix[] = []
+  for (const prefix of prefixes) if (!kept.some(each => overlaps(each, prefix))) kept.push(prefix)
+  return kept
 }

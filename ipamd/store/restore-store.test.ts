@@ -79,6 +79,43 @@ for (const { name, kernel, damagedStore, want, refused } of cases) {
   })
 }
 
+const overlapping = [
+  {
+    name: 'carves no block over one that the node had, when blocks are larger by now',
+    kernel: [mark('a', '10.244.0.7'), mark('b', '10.244.0.200'), mark('c', '10.244.0.100')],
+    blocks: ['10.244.0.0/26'],
+    want: ['10.244.0.0/26', '10.244.0.128/25', '10.244.0.64/26'],
+  },
+  {
+    name: 'carves no block over one that another node has',
+    kernel: [mark('b', '10.244.0.200')],
+    granted: ['10.244.0.0/26'],
+    want: ['10.244.0.128/25'],
+  },
+  {
+    name: 'believes the first of blocks that overlap',
+    kernel: [mark('a', '10.244.0.7'), mark('b', '10.244.1.7')],
+    blocks: ['10.244.1.0/24', '10.244.0.0/23'],
+    want: ['10.244.0.0/24', '10.244.1.0/24'],
+  },
+] as const
+for (const { name, kernel, want, ...had } of overlapping) {
+  t.test(`rebuild() ${name} (invariant 1)`, async t => {
+    const { blocks = [], granted = [] } = had as {
+      readonly blocks?: readonly string[]
+      readonly granted?: readonly string[]
+    }
+    const evidence = { kernel, damagedStore: [], blocks: blocks.map(parsePrefix), granted: granted.map(parsePrefix) }
+    const { events } = rebuild(pools, evidence, NOW)
+    const taken = events.flatMap(event => (event.type === 'block-taken' ? [formatPrefix(event.prefix)] : []))
+    t.same(taken.toSorted(), want.toSorted())
+    const store = new SqliteStore(':memory:', BOOT)
+    store.commit(events)
+    t.equal(contentsOf(store).leases.length, kernel.length)
+    store.close()
+  })
+}
+
 interface Rig {
   readonly folder: string
   readonly path: string
@@ -195,6 +232,11 @@ for (const { index, change, is } of [
   })
 }
 
+function withoutTrigger(path: string, change: string): void {
+  using database = new DatabaseSync(path)
+  database.exec(`DROP TRIGGER block_is_never_changed; ${change}`)
+}
+
 /** Changes a table so that one of its indexes does not know. */
 function withoutIndex(path: string, { index, change }: { readonly index: string; readonly change: string }): void {
   const run = (sql: string, ...parameters: readonly SQLInputValue[]): void => {
@@ -208,6 +250,22 @@ function withoutIndex(path: string, { index, change }: { readonly index: string;
   run(change)
   run('INSERT INTO sqlite_schema VALUES (?, ?, ?, ?, ?)', ...row)
 }
+
+t.test('restoreStore() starts although blocks in the damaged store overlap each other', async t => {
+  const { path, restore } = rig(t)
+  const store = new SqliteStore(path, BOOT)
+  const taken = ['10.244.8.0/24', '10.244.9.0/24'].map(text => ({
+    pool: 'default',
+    prefix: parsePrefix(text),
+    node: 'n2',
+  }))
+  store.commit(taken.map(block => ({ type: 'block-taken', ...block, atUnixMs: NOW })))
+  store.close()
+  // What damage may leave: the text of one says that it is in the other.
+  withoutTrigger(path, "UPDATE block SET prefix = '10.244.8.0/25' WHERE prefix = '10.244.9.0/24'")
+  turnOver(path, pageOfIndex(path))
+  t.equal((await restore()).length, 30)
+})
 
 t.test('restoreStore() goes on where a crash left it', async t => {
   const { folder, path, restore } = rig(t)

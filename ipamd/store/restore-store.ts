@@ -2,13 +2,13 @@ import { existsSync, renameSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { syncFolder } from '../../lib/os/durable-file.ts'
 import type { Deadline } from '../../lib/time/deadline.ts'
-import { overlaps, type Prefix } from '../../lib/net/prefix.ts'
+import type { Prefix } from '../../lib/net/prefix.ts'
 import type { LeaseEvent, StoredChange } from '../allocator/events.ts'
 import type { Pool } from '../allocator/pool.ts'
 import type { Log } from '../../lib/log/json-log.ts'
 import type { BootFacts } from './boot-facts.ts'
 import type { LeaseMark } from './lease-mark.ts'
-import { rebuild } from './rebuild.ts'
+import { disjoint, rebuild } from './rebuild.ts'
 import { salvageBlocks, salvageLeases, salvageReservations, type SalvagedBlocks } from './salvage.ts'
 import { examineStore } from './store-health.ts'
 import { SqliteStore } from './store.ts'
@@ -48,7 +48,9 @@ export async function restoreStore(
   const salvaged = health.is === 'damaged' ? salvageBlocks(path) : NO_BLOCKS
   const routed = (await edges.readBlockMarks?.(by)) ?? []
   const own = salvaged.blocks.filter(({ node }) => node === undefined).map(({ prefix }) => prefix)
-  const evidence = { kernel, damagedStore, blocks: [...own, ...routed] }
+  const granted = salvaged.blocks.filter(({ node }) => node !== undefined).map(({ prefix }) => prefix)
+  // The kernel's first: where both speak, it is right.
+  const evidence = { kernel, damagedStore, blocks: [...routed, ...own], granted }
   const { events: rebuiltLeases, refused } = rebuild(pools, evidence, edges.nowUnixMs())
   const events: readonly StoredChange[] = [
     ...rebuiltLeases,
@@ -84,7 +86,8 @@ function grantsIn(
   { taken, nowUnixMs }: { readonly taken: readonly LeaseEvent[]; readonly nowUnixMs: number },
 ): readonly LeaseEvent[] {
   const own = taken.flatMap(event => (event.type === 'block-taken' ? [event.prefix] : []))
-  const granted = blocks.filter(({ node, prefix }) => node !== undefined && !own.some(each => overlaps(each, prefix)))
+  const kept = disjoint([...own, ...blocks.flatMap(({ node, prefix }) => (node === undefined ? [] : [prefix]))])
+  const granted = blocks.filter(({ node, prefix }) => node !== undefined && kept.includes(prefix))
   return [
     ...granted.map(block => ({ type: 'block-taken' as const, ...block, atUnixMs: nowUnixMs })),
     ...grantees.map(grantee => ({ type: 'grantee-seen' as const, grantee })),
