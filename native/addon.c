@@ -13,6 +13,7 @@ NAPI_MODULE_INIT() {
       {"receive", receive},
       {"transactSync", transact_sync},
       {"transact", transact},
+      {"perform", perform},
       {"readSysctl", read_sysctl},
       {"writeSysctls", write_sysctls},
       {"tryLock", try_lock},

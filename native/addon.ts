@@ -38,6 +38,23 @@ export interface ExchangeError extends NativeError {
   readonly sent: boolean
 }
 
+/** One step of perform(). */
+export type Step =
+  /** Opens a socket of NETLINK_ROUTE in a namespace, as openNetlink() does. Its answer is the descriptor, which is the caller's. */
+  | { readonly openIn: number }
+  /** As transact(). `socketFd` -1 is the socket that a step before it has opened. Its answer is that of the kernel. */
+  | { readonly socketFd: number; readonly request: Uint8Array; readonly lastSeq: number }
+  /** As writeSysctls(). Its answer is undefined. */
+  | { readonly netnsFd: number; readonly settings: readonly SysctlSetting[] }
+
+/** What became of steps. */
+export interface Performed {
+  /** Of the steps that were done, in their order. */
+  readonly answers: readonly (Buffer | number | undefined)[]
+  /** Why the step after these failed. Its `index` is that of writeSysctls(). */
+  readonly failure?: ExchangeError
+}
+
 /**
  * What Node cannot do itself: work in another network namespace, netlink, file locks, peer credentials.
  *
@@ -100,6 +117,15 @@ export interface NativeAddon {
    */
   transact(socketFd: number, request: Uint8Array, lastSeq: number, timeoutMs: number): Promise<Buffer>
 
+  /**
+   * Does steps one after another on the thread pool, which is cheaper than going there for each. It ends at the first that fails,
+   * and after an exchange in whose answer something is refused (an NLMSG_ERROR or NLMSG_DONE with an error).
+   *
+   * The time runs from the call, and no step begins when it is over: that step fails with ETIMEDOUT. The sockets must stay open until
+   * the promise settles; descriptors of namespaces may be closed once this has returned.
+   */
+  perform(steps: readonly Step[], timeoutMs: number): Promise<Performed>
+
   /** Reads `/proc/sys/<key>` as the namespace sees it, without the newline at its end. */
   readSysctl(netnsFd: number, key: string): string
 
@@ -153,6 +179,7 @@ const FUNCTIONS: readonly (keyof NativeAddon)[] = [
   'receive',
   'transactSync',
   'transact',
+  'perform',
   'readSysctl',
   'writeSysctls',
   'tryLock',

@@ -19,6 +19,9 @@ napi_value receive(napi_env env, napi_callback_info info);
 napi_value transact_sync(napi_env env, napi_callback_info info);
 napi_value transact(napi_env env, napi_callback_info info);
 
+/* perform.c */
+napi_value perform(napi_env env, napi_callback_info info);
+
 /* link-watch.c */
 napi_value watch_deleted_links(napi_env env, napi_callback_info info);
 

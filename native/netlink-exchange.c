@@ -181,3 +181,16 @@ void exchange(const struct request *request, struct answer *answer) {
     }
   }
 }
+
+bool is_refused(const struct answer *answer) {
+  for (size_t at = 0; answer->length - at >= sizeof(struct nlmsghdr);) {
+    struct nlmsghdr header;
+    int32_t error = 0;
+    memcpy(&header, answer->bytes + at, sizeof header);
+    /* keep_ours() has seen that the lengths fit. */
+    if (header.nlmsg_len >= sizeof header + sizeof error) memcpy(&error, answer->bytes + at + sizeof header, sizeof error);
+    if ((header.nlmsg_type == NLMSG_ERROR || header.nlmsg_type == NLMSG_DONE) && error < 0) return true;
+    at += NLMSG_ALIGN((size_t)header.nlmsg_len);
+  }
+  return false;
+}

@@ -30,4 +30,7 @@ const char *check_request(struct request *request);
 /* Sends `request` and collects its answer until the deadline. Takes no lock: one exchange at a time for each socket. */
 void exchange(const struct request *request, struct answer *answer);
 
+/* True when a message of the answer refuses what it answers. */
+bool is_refused(const struct answer *answer);
+
 #endif

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "functions.h"
+#include "netlink-open.h"
 #include "visit.h"
 
 #include <errno.h>
@@ -9,13 +10,6 @@
 #include <unistd.h>
 
 #define RECEIVE_BUFFER_BYTES (4 * 1024 * 1024)
-
-struct opening {
-  int protocol;
-  uint32_t groups; /* multicast groups to hear, as a mask */
-  int fd; /* -1 until it is open */
-  struct failure why;
-};
 
 /* A burst of answers larger than the default buffer (208 KiB) would be lost as ENOBUFS. */
 static bool enlarge_receive_buffer(int fd) {
@@ -37,7 +31,7 @@ static bool set_options(int fd) {
   return true;
 }
 
-static void open_socket(void *argument) {
+void open_socket(void *argument) {
   struct opening *opening = argument;
   const struct sockaddr_nl any_port = {.nl_family = AF_NETLINK, .nl_groups = opening->groups};
   const int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, opening->protocol);

@@ -1,5 +1,6 @@
 #include "functions.h"
 #include "netlink-exchange.h"
+#include "netlink-transact.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -26,7 +27,7 @@ static void free_transaction(struct transaction *transaction) {
 }
 
 /* JavaScript may change its bytes at any time (also from another thread): they are copied first, then checked. */
-static bool copy_request(napi_env env, struct request *request, const uint8_t *bytes, size_t length) {
+bool copy_request(napi_env env, struct request *request, const uint8_t *bytes, size_t length) {
   if (length == 0 || length > MAX_REQUEST_BYTES) {
     throw_type_error(env, "request has %zu bytes: want 16 to %zu", length, MAX_REQUEST_BYTES);
     return false;
@@ -70,19 +71,19 @@ static struct transaction *begin(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-static napi_value make_answer(napi_env env, const struct answer *answer) {
+napi_value make_answer(napi_env env, const struct answer *answer) {
   napi_value buffer;
   TRY(env, napi_create_buffer_copy(env, answer->length, answer->bytes, NULL, &buffer));
   return buffer;
 }
 
-static napi_value make_error(napi_env env, const struct transaction *transaction) {
+napi_value make_exchange_failure(napi_env env, const struct request *request, const struct answer *answer) {
   napi_value error, sent;
   char subject[48];
-  snprintf(subject, sizeof subject, "netlink socket %d", transaction->request.socket_fd);
-  error = make_failure(env, &transaction->answer.why, subject);
+  snprintf(subject, sizeof subject, "netlink socket %d", request->socket_fd);
+  error = make_failure(env, &answer->why, subject);
   if (error == NULL) return NULL;
-  TRY(env, napi_get_boolean(env, transaction->answer.sent, &sent));
+  TRY(env, napi_get_boolean(env, answer->sent, &sent));
   TRY(env, napi_set_named_property(env, error, "sent", sent));
   return error;
 }
@@ -95,7 +96,7 @@ napi_value transact_sync(napi_env env, napi_callback_info info) {
   if (transaction->answer.why.error == 0) {
     result = make_answer(env, &transaction->answer);
   } else {
-    napi_value error = make_error(env, transaction);
+    napi_value error = make_exchange_failure(env, &transaction->request, &transaction->answer);
     if (error != NULL) napi_throw(env, error);
   }
   free_transaction(transaction);
@@ -108,8 +109,7 @@ static void exchange_on_pool(napi_env env, void *data) {
   exchange(&transaction->request, &transaction->answer);
 }
 
-/* Takes a pending exception to reject with: a promise must not stay open for want of memory. */
-static napi_value take_exception(napi_env env) {
+napi_value take_exception(napi_env env) {
   napi_value exception = NULL;
   napi_get_and_clear_last_exception(env, &exception);
   return exception;
@@ -122,7 +122,7 @@ static void settle(napi_env env, napi_status status, void *data) {
   const bool succeeded = transaction->answer.why.error == 0;
   if (succeeded) value = make_answer(env, &transaction->answer);
   const bool resolves = value != NULL;
-  if (!succeeded) value = make_error(env, transaction);
+  if (!succeeded) value = make_exchange_failure(env, &transaction->request, &transaction->answer);
   if (value == NULL) value = take_exception(env);
   if (resolves) napi_resolve_deferred(env, transaction->deferred, value);
   else napi_reject_deferred(env, transaction->deferred, value);

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "functions.h"
+#include "sysctl.h"
 #include "visit.h"
 
 #include <errno.h>
@@ -11,11 +12,12 @@
 
 #define ROOT "/proc/sys/"
 #define KEY_BYTES 256
-#define PATH_BYTES (sizeof ROOT + KEY_BYTES)
-#define VALUE_BYTES 4096
+#define PATH_BYTES SYSCTL_PATH_BYTES
 /* The longest there are (bitmaps of ports) can have more than a page. */
 #define READ_BYTES (64 * 1024)
 #define MAX_SETTINGS 1024
+
+_Static_assert(PATH_BYTES >= sizeof ROOT + KEY_BYTES, "a path has room for every key");
 
 /* A key is a path below /proc/sys/net and must stay there. A dot inside a component is part of an interface's name. */
 static bool stays_below_net(const char *key) {
@@ -97,18 +99,6 @@ napi_value read_sysctl(napi_env env, napi_callback_info info) {
   return result;
 }
 
-struct setting {
-  char path[PATH_BYTES];
-  char value[VALUE_BYTES];
-};
-
-struct writing {
-  struct setting *settings;
-  uint32_t count;
-  uint32_t index; /* of the setting at work; of the one refused when `why` is set */
-  struct failure why;
-};
-
 static struct failure write_one(const struct setting *setting) {
   struct failure why = {0};
   const size_t length = strlen(setting->value);
@@ -124,7 +114,7 @@ static struct failure write_one(const struct setting *setting) {
   return why;
 }
 
-static void write_all(void *argument) {
+void write_settings(void *argument) {
   struct writing *writing = argument;
   for (; writing->index < writing->count; writing->index++) {
     writing->why = write_one(&writing->settings[writing->index]);
@@ -132,14 +122,13 @@ static void write_all(void *argument) {
   }
 }
 
-static napi_value throw_with_index(napi_env env, const struct failure *why, const struct writing *writing) {
+napi_value make_writing_failure(napi_env env, const struct failure *why, const struct writing *writing) {
   napi_value error, index;
   error = make_failure(env, why, writing->settings[writing->index].path);
   if (error == NULL) return NULL;
   TRY(env, napi_create_uint32(env, writing->index, &index));
   TRY(env, napi_set_named_property(env, error, "index", index));
-  napi_throw(env, error);
-  return NULL;
+  return error;
 }
 
 static bool read_setting(napi_env env, napi_value pair, struct setting *setting) {
@@ -156,8 +145,7 @@ static bool read_setting(napi_env env, napi_value pair, struct setting *setting)
   return read_path(env, key, setting->path) && read_text(env, value, "value", setting->value, sizeof setting->value);
 }
 
-/* On failure, with an exception pending, what was allocated stays for the caller to free. */
-static bool read_settings(napi_env env, napi_value list, struct writing *writing) {
+bool read_settings(napi_env env, napi_value list, struct writing *writing) {
   bool is_array = false;
   if (napi_is_array(env, list, &is_array) != napi_ok || !is_array ||
       napi_get_array_length(env, list, &writing->count) != napi_ok || writing->count > MAX_SETTINGS) {
@@ -188,8 +176,9 @@ napi_value write_sysctls(napi_env env, napi_callback_info info) {
   if (!read_arguments(env, info, 2, arguments)) return NULL;
   if (!read_fd(env, arguments[0], "netnsFd", true, &netns_fd)) return NULL;
   if (read_settings(env, arguments[1], &writing) && writing.count > 0) {
-    if (visit_netns(netns_fd, write_all, &writing, &why)) why = writing.why;
-    if (why.error != 0) throw_with_index(env, &why, &writing);
+    if (visit_netns(netns_fd, write_settings, &writing, &why)) why = writing.why;
+    napi_value error = why.error == 0 ? NULL : make_writing_failure(env, &why, &writing);
+    if (error != NULL) napi_throw(env, error);
   }
   free(writing.settings);
   return NULL;

@@ -1,4 +1,4 @@
-import { closeSync, statSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { Declined, type Ipam } from '../../lib/attach/edges.ts'
 import { handle } from '../../lib/attach/handle.ts'
@@ -56,7 +56,6 @@ export class CniServer {
   readonly #edges: CniServerEdges
   readonly #host: ServedHost
   readonly #kernels: KernelHost
-  readonly #ownNetns: FileIdentity
   readonly #adding = new Gate(MAX_AT_WORK.adding)
   readonly #deleting = new Gate(MAX_AT_WORK.deleting)
   readonly #calls = new Set<Promise<Outcome>>()
@@ -66,9 +65,6 @@ export class CniServer {
     this.#edges = edges
     this.#kernels = new KernelHost(edges.addon)
     this.#host = { ...edges, kernels: this.#kernels, turns: new AttachmentTurns() }
-    const { fd, device, inode } = edges.addon.openOwnNetns()
-    closeSync(fd)
-    this.#ownNetns = { device, inode }
   }
 
   get load(): CniLoad {
@@ -120,7 +116,7 @@ export class CniServer {
   /** Only a call from this very node, with these very locks, is this daemon's to do. */
   #refuseStrangers({ hostNetns, runFolder }: CniRequest): void {
     if (this.#isDraining) throw new Declined('draining', 'the daemon is about to stop')
-    if (!isSameFile(hostNetns, this.#ownNetns))
+    if (!isSameFile(hostNetns, this.#kernels.ownNetns))
       throw new Declined('other-node', 'the plugin runs in another network namespace than the daemon')
     if (!isSameFile(runFolder, identityOf(dirname(this.#host.lockSocketPath))))
       throw new Declined('other-locks', `${dirname(this.#host.lockSocketPath)} is another folder to the plugin`)

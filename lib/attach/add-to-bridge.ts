@@ -16,12 +16,13 @@ import type { AttachmentCall } from './call.ts'
 import type { Edges } from './edges.ts'
 import { ensureBridge } from './ensure-bridge.ts'
 import { applyWith } from './expose.ts'
-import { chooseMtuBytes, IPV6_MIN_MTU_BYTES, observeNode, prepareNode, type NodeFacts } from './node.ts'
+import { IPV6_MIN_MTU_BYTES, observeNode, prepareNode, refuseSmallMtu, type NodeFacts } from './node.ts'
 
 /** What an ADD knows when it begins to wire the pod. */
 export interface Wiring {
   readonly granted: Granted
   readonly podMac: Mac
+  readonly mtuBytes: number
   readonly exposure: Exposure | undefined
   readonly edges: Edges
   readonly by: Deadline
@@ -34,14 +35,14 @@ interface ToBridge extends Wiring {
 
 /** Puts the pod on the node's bridge, which is made where it is not there. Undoes what is the pod's when it fails. */
 export async function addToBridge(call: AttachmentCall, own: BridgeConfiguration, on: ToBridge): Promise<Result> {
-  const { kernel, granted, podMac, exposure, edges, by, context } = on
+  const { kernel, granted, podMac, mtuBytes, exposure, edges, by, context } = on
   const { attachment } = call
   const addresses = withGateways(granted.onLink, own)
   const families = granted.addresses.map(address => address.family)
+  refuseSmallMtu({ mtuBytes, isAsked: call.own.mtuBytes !== undefined, families })
   const facts = observeNode(kernel, families)
   const log = (line: string): void => edges.log(line)
   await prepareNode(kernel, { families: own.isGateway ? families : [], facts, log, by })
-  const mtuBytes = await chooseMtuBytes(kernel, { asked: call.own.mtuBytes, families, by })
   const mac = macOf(attachment, 'bridge')
   const want = bridgeInput(own, { addresses, facts, mac, mtuBytes })
   const bridge = await ensureBridge(kernel, want, { forceAddress: own.forceAddress, log, by })

@@ -10,6 +10,7 @@ import type { Kernel } from '../plan/kernel.ts'
 import { gatewayOf, planAttach, type AttachInput } from '../plan/plan-attach.ts'
 import type { Deadline } from '../time/deadline.ts'
 import { addToBridge, type Wiring } from './add-to-bridge.ts'
+import { allEnded } from './all-ended.ts'
 import { addressSource, type AddressSource } from './address-source.ts'
 import type { AttachmentCall } from './call.ts'
 import type { Edges } from './edges.ts'
@@ -17,7 +18,7 @@ import { applyWith, exposureOf } from './expose.ts'
 import { detach } from './del.ts'
 import { leaseWish, type LeaseWish } from './lease-wish.ts'
 import { clearLeftovers } from './leftovers.ts'
-import { chooseMtuBytes, IPV6_MIN_MTU_BYTES, observeNode, prepareNode } from './node.ts'
+import { deriveMtuBytes, IPV6_MIN_MTU_BYTES, observeNode, prepareNode, refuseSmallMtu } from './node.ts'
 import { attachResult } from './attach-result.ts'
 import { messageOf } from './message.ts'
 
@@ -48,11 +49,15 @@ export async function add(call: AttachmentCall, edges: Edges, by: Deadline): Pro
   const source = addressSource(call, edges)
   const isOwnAttempt = await wasGrantedToThisCall(call, source, by)
   const isShaped = call.own.bandwidth !== undefined
-  await clearLeftovers(kernel, { attachment, hostIfName, podIfName, netnsPath, isOwnAttempt, isShaped }, { edges, by })
+  const names = { attachment, hostIfName, podIfName, netnsPath, isOwnAttempt, isShaped }
+  const [mtuBytes] = await allEnded([
+    call.own.mtuBytes === undefined ? deriveMtuBytes(kernel, by) : Promise.resolve(call.own.mtuBytes),
+    clearLeftovers(kernel, names, { edges, by }),
+  ])
   try {
     const granted = await source.allocate({ ...call, wish }, by)
     const exposure = exposureOf(call, { addresses: granted.addresses, ports })
-    const wiring: Wiring = { granted, podMac, exposure, edges, by }
+    const wiring: Wiring = { granted, podMac, mtuBytes, exposure, edges, by }
     const context = { network: call.network, netnsPath, dns: granted.dns, ownDns }
     if (call.own.bridge !== undefined) return await addToBridge(call, call.own.bridge, { kernel, ...wiring, context })
     const input = await attachInput(call, kernel, wiring)
@@ -93,12 +98,12 @@ function wishOf({ network, own, invocation }: AttachmentCall): LeaseWish {
 }
 
 async function attachInput(call: AttachmentCall, kernel: Kernel, more: Wiring): Promise<AttachInput> {
-  const { granted, podMac, exposure, edges, by } = more
+  const { granted, podMac, mtuBytes, exposure, edges, by } = more
   const { attachment, own } = call
   const families = granted.addresses.map(address => address.family)
+  refuseSmallMtu({ mtuBytes, isAsked: own.mtuBytes !== undefined, families })
   const facts = observeNode(kernel, families)
   await prepareNode(kernel, { families, facts, log: line => edges.log(line), by })
-  const mtuBytes = await chooseMtuBytes(kernel, { asked: own.mtuBytes, families, by })
   return {
     attachment,
     hostIfName: hostIfNameOf(attachment),

@@ -1,9 +1,10 @@
 import { CniError, ErrorCode } from '../cni/errors.ts'
 import type { AttachmentKey } from '../ipam/attachment.ts'
-import { hostIfNameOf } from '../plan/link-names.ts'
+import { hostIfNameOf, ifbNameOf } from '../plan/link-names.ts'
 import type { Kernel } from '../plan/kernel.ts'
 import type { ObservedLink } from '../plan/observed.ts'
 import type { Deadline } from '../time/deadline.ts'
+import { allEnded } from './all-ended.ts'
 import { addressSource } from './address-source.ts'
 import type { AttachmentCall } from './call.ts'
 import type { Edges } from './edges.ts'
@@ -44,13 +45,16 @@ export async function detach(kernel: Kernel, attachment: AttachmentKey, { edges,
   }
   const leaveAlone = ({ name, alias }: ObservedLink): void =>
     edges.log(`host link ${name} is left alone: its alias is '${alias ?? ''}'`)
-  const link = await kernel.observeLink('host', hostIfName, by)
+  const [link, ifb] = await allEnded([
+    kernel.observeLink('host', hostIfName, by),
+    kernel.observeLink('host', ifbNameOf(attachment), by),
+  ])
   const isForeign = link !== undefined && ownershipOf(link, attachment) === 'foreign'
   if (isForeign) leaveAlone(link)
   try {
     if (link !== undefined && !isForeign) await removeLink(kernel, hostIfName, by)
     // Also where there is no interface: this one does not go with the pod's namespace.
-    const foreign = await removeIfb(kernel, attachment, by)
+    const foreign = ifb && (await removeIfb(kernel, ifb, { attachment, by }))
     if (foreign !== undefined) leaveAlone(foreign)
   } catch (failure) {
     throw incomplete(attachment, ['the interface', 'is'], failure)

@@ -8,6 +8,7 @@ import type { ObservedLink } from '../plan/observed.ts'
 import { parseOwner } from '../plan/owner.ts'
 import { planDetach } from '../plan/plan-attach.ts'
 import type { Deadline } from '../time/deadline.ts'
+import { allEnded } from './all-ended.ts'
 import { isGone } from './apply.ts'
 import type { Edges } from './edges.ts'
 import { withdraw } from './expose.ts'
@@ -38,8 +39,11 @@ export function ownershipOf(link: ObservedLink, attachment: AttachmentKey): Owne
  */
 export async function clearLeftovers(kernel: Kernel, names: Names, { edges, by }: Host): Promise<void> {
   const { attachment, hostIfName, podIfName, netnsPath, isOwnAttempt, isShaped } = names
-  const host = await kernel.observeLink('host', hostIfName, by)
-  const pod = await kernel.observeLink('pod', podIfName, by)
+  const [host, pod, ifb] = await allEnded([
+    kernel.observeLink('host', hostIfName, by),
+    kernel.observeLink('pod', podIfName, by),
+    isShaped ? kernel.observeLink('host', ifbNameOf(attachment), by) : Promise.resolve(undefined),
+  ])
   if (host !== undefined) {
     const ownership = ownershipOf(host, attachment)
     if (ownership === 'foreign') throw exists(`host link ${hostIfName}`, `its alias is '${host.alias ?? ''}'`)
@@ -51,7 +55,8 @@ export async function clearLeftovers(kernel: Kernel, names: Names, { edges, by }
     await removeLink(kernel, hostIfName, by)
   }
   if (host !== undefined || isShaped) {
-    const foreign = await removeIfb(kernel, attachment, by)
+    const left = ifb ?? (isShaped ? undefined : await kernel.observeLink('host', ifbNameOf(attachment), by))
+    const foreign = left && (await removeIfb(kernel, left, { attachment, by }))
     if (foreign !== undefined && isShaped)
       throw exists(`host link ${foreign.name}`, `its alias is '${foreign.alias ?? ''}'`)
   }
@@ -80,15 +85,14 @@ interface Host {
 /**
  * Removes the link through which packets of the attachment were led to be shaped. It does not go with the pod's namespace.
  *
- * @returns The link of that name that is somebody else's and stays; undefined when there is none.
+ * @param ifb the link of that name.
+ * @returns It, when it is somebody else's and stays.
  */
 export async function removeIfb(
   kernel: Kernel,
-  attachment: AttachmentKey,
-  by: Deadline,
+  ifb: ObservedLink,
+  { attachment, by }: { readonly attachment: AttachmentKey; readonly by: Deadline },
 ): Promise<ObservedLink | undefined> {
-  const ifb = await kernel.observeLink('host', ifbNameOf(attachment), by)
-  if (ifb === undefined) return undefined
   if (ownershipOf(ifb, attachment) === 'foreign') return ifb
   await removeLink(kernel, ifb.name, by)
   return undefined

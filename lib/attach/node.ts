@@ -54,28 +54,22 @@ export async function deriveMtuBytes(kernel: Kernel, by: Deadline): Promise<numb
   return mtus.length === 0 ? DEFAULT_MTU_BYTES : Math.min(...mtus)
 }
 
-/**
- * The MTU of both ends: what the configuration asks for, or else that of the node's uplink.
- *
- * @throws {CniError} code 7 when it is too small for the addresses that the pod gets.
- */
-export async function chooseMtuBytes(kernel: Kernel, options: ChooseMtuOptions): Promise<number> {
-  const { asked, families, by } = options
-  const mtuBytes = asked ?? (await deriveMtuBytes(kernel, by))
-  if (!families.includes(6) || mtuBytes >= IPV6_MIN_MTU_BYTES) return mtuBytes
-  const source = asked === undefined ? " (of the node's uplink)" : ''
+/** @throws {CniError} code 7 when the MTU is too small for the addresses that the pod gets. */
+export function refuseSmallMtu({ mtuBytes, isAsked, families }: ChosenMtu): void {
+  if (!families.includes(6) || mtuBytes >= IPV6_MIN_MTU_BYTES) return
+  const source = isAsked ? '' : " (of the node's uplink)"
   throw new CniError(
     ErrorCode.invalidConfig,
     `mtu ${mtuBytes}${source} is too small for IPv6: want at least ${IPV6_MIN_MTU_BYTES}`,
   )
 }
 
-/** What chooseMtuBytes has to know. */
-export interface ChooseMtuOptions {
-  /** Undefined: the configuration names none. */
-  readonly asked: number | undefined
+/** The MTU of both ends, and where it comes from. */
+export interface ChosenMtu {
+  readonly mtuBytes: number
+  /** False: the configuration names none. */
+  readonly isAsked: boolean
   readonly families: readonly Family[]
-  readonly by: Deadline
 }
 
 /**

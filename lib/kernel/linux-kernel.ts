@@ -6,7 +6,9 @@ import { isOurGroup, NFT_TABLE, ROUTE_PROTOCOL } from '../plan/marks.ts'
 import type { ObservedInterface, ObservedLink, ObservedShaping, OwnRoute } from '../plan/observed.ts'
 import {
   placeOf,
+  type AddElements,
   type AddVeth,
+  type DeleteElements,
   type DeleteLink,
   type ForgetFlows,
   type Operation,
@@ -21,15 +23,19 @@ import { renderSetContent, type ObservedElement, type SetDefinition } from '../p
 import type { Ruleset } from '../plan/ruleset.ts'
 import type { Deadline } from '../time/deadline.ts'
 import { KernelError, PlanError, isErrno, type Kernel } from '../plan/kernel.ts'
+import { runScript, type ReadyBatch } from './apply-script.ts'
 import { batchesOf, type Batch } from './batches.ts'
-import type { KernelHost } from './kernel-host.ts'
+import { judgeBatch, type FailedOperation } from './judge-batch.ts'
+import type { KernelHost, NetnsIdentity } from './kernel-host.ts'
 import { isNativeError } from './native-error.ts'
 import { NetlinkError } from './netlink-error.ts'
 import { NetlinkSocket, type NetlinkReply, type NetlinkRequest } from './netlink-socket.ts'
 import { forgetFlows } from './conntrack.ts'
 import { Nftables } from './nftables.ts'
+import { encodeOperation, isPlain, linksOf, type LinkAt, type PlainOperation } from './operation-encode.ts'
 import * as decode from './rtnetlink-decode.ts'
 import * as encode from './rtnetlink-encode.ts'
+import type { PairIndexes } from './rtnetlink-encode.ts'
 import { decodeRedirect, decodeShaper } from './traffic-control-decode.ts'
 import * as trafficControl from './traffic-control-encode.ts'
 import { toKernelError } from './to-kernel-error.ts'
@@ -40,6 +46,8 @@ const NETLINK_NETFILTER = 12
 const OWN_NETNS = -1
 const RTPROT_RA = 9
 const LOOPBACK = 'lo'
+/** In every namespace: the kernel makes it first. */
+const LOOPBACK_INDEX = 1
 const NO_SUCH_LINK = ['ENODEV', 'ENOENT'] as const
 /**
  * What a route look-up answers when nothing leads there: no route, one that refuses (unreachable, prohibit, blackhole), or a
@@ -78,31 +86,11 @@ export interface HostedKernelOptions {
 /** Sockets in the node's namespace, by what they are for, with their protocols. */
 const SHARED_SOCKETS: ReadonlyMap<string, number> = new Map([
   ['host', NETLINK_ROUTE],
-  ['nftables', NETLINK_NETFILTER],
+  ['netfilter', NETLINK_NETFILTER],
 ])
-
-/** What is one or more messages to rtnetlink, and nothing else. */
-type PlainOperation = Exclude<Operation, { do: (typeof OTHERS)[number] }>
-
-const OTHERS = ['set-sysctl', 'add-veth', 'delete-link', 'add-elements', 'delete-elements', 'forget-flows'] as const
-
-function isPlain(operation: Operation): operation is PlainOperation {
-  return !OTHERS.some(other => other === operation.do)
-}
 
 interface Progress {
   readonly done: Operation[]
-  readonly by: Deadline
-}
-
-interface FailedOperation {
-  readonly operation: Operation
-  readonly cause: unknown
-}
-
-interface Numbering {
-  readonly host: KernelHost
-  readonly socket: NetlinkSocket
   readonly by: Deadline
 }
 
@@ -128,9 +116,14 @@ class LinuxKernel implements Kernel {
 
   get podIsHost(): boolean {
     if (this.#pod === undefined) return false
-    const own = this.#addon.openOwnNetns()
-    closeSync(own.fd)
+    const own = this.#host?.ownNetns ?? this.#openOwnNetns()
     return own.inode === this.#pod.inode && own.device === this.#pod.device
+  }
+
+  #openOwnNetns(): NetnsIdentity {
+    const { fd, device, inode } = this.#addon.openOwnNetns()
+    closeSync(fd)
+    return { device, inode }
   }
 
   async apply(operation: Operation, by: Deadline): Promise<void> {
@@ -139,7 +132,7 @@ class LinuxKernel implements Kernel {
     if (operation.do === 'set-sysctl') return this.#writeSysctls([operation])
     if (operation.do === 'forget-flows') return await this.#forgetFlows(operation, by)
     if (operation.do === 'add-elements' || operation.do === 'delete-elements')
-      return await this.#nftables(table => table.changeElements(operation, by), operation)
+      return await this.#changeElements(operation, by)
     try {
       if (operation.do === 'add-veth') await this.#addVeth(operation, by)
       else if (operation.do === 'delete-link') await this.#deleteLink(operation, by)
@@ -155,10 +148,76 @@ class LinuxKernel implements Kernel {
 
   async applyAll(plan: Plan, by: Deadline): Promise<void> {
     const done: Operation[] = []
-    for (const batch of batchesOf(plan)) {
-      const failed = await this.#applyBatch(batch, { done, by })
+    const left = [...batchesOf(plan)]
+    for (let [first] = left; first !== undefined; [first] = left) {
+      const script = this.#scriptOf(left)
+      const failed =
+        script.length < 2 ? await this.#applyBatch(first, { done, by }) : await this.#applyScript(script, { done, by })
       if (failed !== undefined) throw new PlanError(failed.operation, failed.cause, done)
+      left.splice(0, Math.max(1, script.length))
     }
+  }
+
+  /** As many of the batches, from the first on, as need no look-up. */
+  #scriptOf(batches: readonly Batch[]): readonly ReadyBatch[] {
+    const script: ReadyBatch[] = []
+    const host = this.#host
+    if (host === undefined || this.#pod === undefined || this.#disposed) return script
+    for (const batch of batches) {
+      const ready =
+        script.length === 0 && batch[0].do === 'add-veth' ? this.#readyVeth(batch[0], host) : this.#ready(batch)
+      if (ready === undefined) break
+      script.push(ready)
+    }
+    return script
+  }
+
+  /** A pair whose indexes are chosen, so that what comes after it is known too. */
+  #readyVeth(operation: AddVeth, host: KernelHost): ReadyBatch {
+    const indexes = host.nextIndexes()
+    this.#know(operation, indexes)
+    return { batch: [operation], at: 'host', encoded: [[encode.addVeth(operation, this.#podFd(), indexes)]] }
+  }
+
+  #know(operation: AddVeth, indexes: PairIndexes): void {
+    this.#indexes.set(`host:${operation.hostIfName}`, indexes.host)
+    this.#indexes.set(`pod:${operation.podIfName}`, indexes.pod)
+  }
+
+  #ready(batch: Batch): ReadyBatch | undefined {
+    const at = placeOf(batch[0])
+    const settings = batch.filter(operation => operation.do === 'set-sysctl')
+    if (settings.length > 0) return { batch, at, settings: settings.map(({ key, value }) => [key, value]) }
+    const encoded: (readonly NetlinkRequest[])[] = []
+    for (const operation of batch) {
+      if (!isPlain(operation) || linksOf(operation).some(link => this.#knownIndexOf(link) === undefined))
+        return undefined
+      encoded.push(this.#encodeKnown(operation))
+    }
+    return { batch, at, encoded }
+  }
+
+  /** Adds to `done` as #applyBatch() does. */
+  async #applyScript(script: readonly ReadyBatch[], { done, by }: Progress): Promise<FailedOperation | undefined> {
+    const socketAt = (at: Place): NetlinkSocket => this.#route(at)
+    const netnsFdAt = (at: Place): number => this.#netnsFd(at)
+    const end = await runScript(script, { addon: this.#addon, socketAt, netnsFdAt }, by)
+    done.push(...end.done)
+    if (end.failed === undefined) return undefined
+    // The link may have gone with its peer, and its name may soon be another link's.
+    this.#indexes.clear()
+    const { operation, cause } = end.failed
+    if (operation.do !== 'add-veth' || !isTaken(cause)) return end.failed
+    // The numbers or the names: without numbers it is only the names.
+    return await this.#applyBatches([[operation], ...script.slice(1).map(({ batch }) => batch)], { done, by })
+  }
+
+  async #applyBatches(batches: readonly Batch[], progress: Progress): Promise<FailedOperation | undefined> {
+    for (const batch of batches) {
+      const failed = await this.#applyBatch(batch, progress)
+      if (failed !== undefined) return failed
+    }
+    return undefined
   }
 
   /** Adds to `done` what was done, or may have been. @returns the first operation that failed, with its failure. */
@@ -179,7 +238,6 @@ class LinuxKernel implements Kernel {
     }
   }
 
-  /** The kernel goes on after a refusal: what was done is what was not refused. */
   async #sendBatch(batch: Batch, { done, by }: Progress): Promise<FailedOperation | undefined> {
     const encoded: (readonly NetlinkRequest[])[] = []
     for (const operation of batch) {
@@ -198,37 +256,14 @@ class LinuxKernel implements Kernel {
       if (cause instanceof NetlinkError && cause.outcomeUnknown) done.push(...batch)
       return { operation: batch[0], cause: toKernelError(cause, batch[0]) }
     }
-    let failed: FailedOperation | undefined
-    let at = 0
-    for (const [index, operation] of batch.entries()) {
-      const own = outcomes.slice(at, (at += encoded[index]?.length ?? 0))
-      const refusal = own.find(outcome => outcome !== undefined)
-      if (refusal === undefined || refusal.outcomeUnknown) done.push(operation)
-      if (refusal !== undefined) failed ??= { operation, cause: toKernelError(refusal, operation) }
-    }
+    const failed = judgeBatch({ batch, encoded }, outcomes, done)
     // The link may have gone with its peer, and its name may soon be another link's.
     if (failed !== undefined) this.#indexes.clear()
     return failed
   }
 
   async #addVeth(operation: AddVeth, by: Deadline): Promise<void> {
-    const socket = this.#route('host')
-    if (this.#host !== undefined && (await this.#addNumberedVeth(operation, { host: this.#host, socket, by }))) return
-    await socket.transaction([encode.addVeth(operation, this.#podFd())], by)
-  }
-
-  /** Makes a pair whose indexes are known, which saves looking them up. @returns false when they are taken, or the names are. */
-  async #addNumberedVeth(operation: AddVeth, { host, socket, by }: Numbering): Promise<boolean> {
-    const indexes = host.nextIndexes()
-    try {
-      await socket.transaction([encode.addVeth(operation, this.#podFd(), indexes)], by)
-    } catch (cause) {
-      if (cause instanceof NetlinkError && ['EEXIST', 'EBUSY'].includes(cause.code)) return false
-      throw cause
-    }
-    this.#indexes.set(`host:${operation.hostIfName}`, indexes.host)
-    this.#indexes.set(`pod:${operation.podIfName}`, indexes.pod)
-    return true
+    await this.#route('host').transaction([encode.addVeth(operation, this.#podFd())], by)
   }
 
   async #deleteLink(operation: DeleteLink, by: Deadline): Promise<void> {
@@ -238,39 +273,16 @@ class LinuxKernel implements Kernel {
   }
 
   async #encode(operation: PlainOperation, by: Deadline): Promise<readonly NetlinkRequest[]> {
-    if (operation.do === 'add-unreachable') return [encode.changeUnreachable('add', operation.block)]
-    if (operation.do === 'delete-unreachable') return [encode.changeUnreachable('delete', operation.block)]
-    if (operation.do === 'add-bridge') return [encode.addBridge(operation)]
-    if (operation.do === 'add-ifb') return [encode.addIfb(operation)]
-    const index = await this.#indexOf(operation.at, operation.link, by)
-    switch (operation.do) {
-      case 'add-bridge-port':
-        return [encode.addBridgePort(index, await this.#indexOf('host', operation.bridge, by))]
-      case 'add-shaper':
-        return [trafficControl.addShaper(operation, index)]
-      case 'redirect-ingress':
-        return trafficControl.redirectIngress(index, await this.#indexOf('host', operation.to, by))
-      case 'add-forwarding':
-        return [encode.addForwarding(operation, index)]
-      case 'set-bridge-port':
-        return [encode.setBridgePort(operation, index)]
-      case 'set-link':
-        // Looking at a link makes the kernel act on a change of its carrier at once (Linux 6.8 and newer). The end of a veth
-        // pair that comes up first drops what is sent through it until then, which takes milliseconds.
-        return [encode.setLink(operation, index), encode.getLink({ index })]
-      case 'disable-link-local':
-        return [encode.disableLinkLocal(index)]
-      case 'add-address':
-      case 'delete-address':
-        return [encode.changeAddress(operation, index)]
-      case 'set-neighbour':
-        return [encode.setNeighbour(operation, index)]
-      case 'delete-neighbour':
-        return [encode.deleteNeighbour(operation, index)]
-      case 'add-route':
-      case 'delete-route':
-        return [encode.changeRoute(operation, index)]
-    }
+    for (const { at, name } of linksOf(operation)) await this.#indexOf(at, name, by)
+    return this.#encodeKnown(operation)
+  }
+
+  #encodeKnown(operation: PlainOperation): readonly NetlinkRequest[] {
+    return encodeOperation(operation, link => {
+      const index = this.#knownIndexOf(link)
+      if (index === undefined) throw new KernelError(`ip link show dev ${link.name}`, 'ENODEV')
+      return index
+    })
   }
 
   async observeInterface(at: Place, name: IfName, by: Deadline): Promise<ObservedInterface | undefined> {
@@ -309,8 +321,13 @@ class LinuxKernel implements Kernel {
   async observeLink(at: Place, name: IfName, by: Deadline): Promise<ObservedLink | undefined> {
     try {
       const reply = await this.#get(at, encode.getLink({ name }), by, `ip link show dev ${name}`)
-      return reply && decode.decodeLink(reply)
+      if (reply === undefined) return undefined
+      const link = decode.decodeLink(reply)
+      // What is done to it after this look is done to the very link that was seen.
+      this.#indexes.set(`${at}:${name}`, link.index)
+      return link
     } catch (error) {
+      this.#indexes.delete(`${at}:${name}`)
       if (isErrno(error, ...NO_SUCH_LINK) && (at === 'host' || this.hasPod)) return undefined
       throw error
     }
@@ -431,11 +448,24 @@ class LinuxKernel implements Kernel {
   }
 
   hasRuleset(ruleset: Ruleset, by: Deadline): Promise<boolean> {
-    return this.#nftables(table => table.hasRuleset(ruleset, by), 'nft list ruleset')
+    const compare = (table: Nftables): Promise<boolean> => table.hasRuleset(ruleset, by)
+    const look = (table: Nftables) => ({ generation: () => table.generation(by), compare: () => compare(table) })
+    return this.#nftables(table => this.#host?.rulesets.has(ruleset, look(table)) ?? compare(table), 'nft list ruleset')
   }
 
-  replaceRuleset(ruleset: Ruleset, by: Deadline): Promise<void> {
-    return this.#nftables(table => table.replaceRuleset(ruleset, by), 'nft -f -')
+  async replaceRuleset(ruleset: Ruleset, by: Deadline): Promise<void> {
+    try {
+      await this.#nftables(table => table.replaceRuleset(ruleset, by), 'nft -f -')
+    } finally {
+      this.#host?.rulesets.forget()
+    }
+  }
+
+  #changeElements(operation: AddElements | DeleteElements, by: Deadline): Promise<void> {
+    return this.#nftables(table => {
+      const change = (): Promise<void> => table.changeElements(operation, by)
+      return this.#host?.rulesets.change(change) ?? change()
+    }, operation)
   }
 
   observeNftGeneration(by: Deadline): Promise<number> {
@@ -485,7 +515,8 @@ class LinuxKernel implements Kernel {
 
   async #nftables<T>(use: (table: Nftables) => Promise<T>, doing: Operation | string): Promise<T> {
     try {
-      return await use(new Nftables(this.#socket('netfilter', OWN_NETNS, NETLINK_NETFILTER)))
+      const socket = this.#socket('netfilter', OWN_NETNS, NETLINK_NETFILTER)
+      return await use(new Nftables(socket, this.#host?.nftReader))
     } catch (cause) {
       throw toKernelError(cause, doing)
     }
@@ -493,14 +524,17 @@ class LinuxKernel implements Kernel {
 
   /** Interface indexes do not change while a link lives, so one look-up for each link is enough. */
   async #indexOf(at: Place, name: IfName, by: Deadline): Promise<number> {
-    const key = `${at}:${name}`
-    const known = this.#indexes.get(key)
+    const known = this.#knownIndexOf({ at, name })
     if (known !== undefined) return known
     const reply = await this.#route(at).get(encode.getLink({ name }), by)
     if (reply === undefined) throw new KernelError(`ip link show dev ${name}`, 'ENODEV')
     const { index } = decode.decodeLink(reply)
-    this.#indexes.set(key, index)
+    this.#indexes.set(`${at}:${name}`, index)
     return index
+  }
+
+  #knownIndexOf({ at, name }: LinkAt): number | undefined {
+    return name === LOOPBACK ? LOOPBACK_INDEX : this.#indexes.get(`${at}:${name}`)
   }
 
   #route(at: Place): NetlinkSocket {
@@ -528,6 +562,10 @@ class LinuxKernel implements Kernel {
     if (this.#pod === undefined) throw new KernelError("opening the pod's network namespace", 'ENOENT')
     return this.#pod.fd
   }
+}
+
+function isTaken(cause: unknown): boolean {
+  return isErrno(cause, 'EEXIST', 'EBUSY')
 }
 
 function isPresent<T>(value: T | undefined): value is T {

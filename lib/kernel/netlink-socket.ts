@@ -14,10 +14,12 @@ import {
   encodeMessages,
   verdictOf,
 } from './netlink-message.ts'
-import type { NetlinkPayload, OutgoingMessage } from './netlink-message.ts'
+import type { NetlinkPayload, OutgoingMessage, Verdict } from './netlink-message.ts'
 import { OneAtATime } from './one-at-a-time.ts'
 import { Sequence } from './sequence.ts'
 
+/** The answers have to fit the socket's buffer. */
+const MAX_GETS = 64
 /** Checklist R24: an interrupted dump is never trusted, and not retried for ever. */
 const DUMP_TRIES = 5
 
@@ -59,6 +61,7 @@ export class NetlinkSocket implements Disposable {
   readonly #fd: number
   readonly #turns = new OneAtATime()
   readonly #sequence = new Sequence()
+  readonly #gets = new Map<Deadline, WaitingGet[]>()
   #sending = false
   #closed = false
 
@@ -76,16 +79,44 @@ export class NetlinkSocket implements Disposable {
 
   /**
    * Asks for one object. An absent one is the kernel's ENOENT, ENODEV or ESRCH; undefined is an ACK without an object.
+   *
+   * What is asked for at the same time, with the same deadline, goes in one message.
    */
-  async get(request: NetlinkRequest, by: Deadline): Promise<NetlinkReply | undefined> {
-    const replies = await this.transaction([{ ...request, unacknowledged: false }], by)
-    if (replies.length > 1) {
-      throw new NetlinkError({
-        doing: `${describe([request])}: ${replies.length} objects came, want one`,
-        code: 'EPROTO',
+  get(request: NetlinkRequest, by: Deadline): Promise<NetlinkReply | undefined> {
+    const { promise, resolve, reject } = Promise.withResolvers<NetlinkReply | undefined>()
+    const waiting = { request: { ...request, unacknowledged: false }, resolve, reject }
+    const together = this.#gets.get(by)
+    if (together !== undefined && together.length < MAX_GETS) together.push(waiting)
+    else {
+      const first = [waiting]
+      this.#gets.set(by, first)
+      queueMicrotask(() => {
+        if (this.#gets.get(by) === first) this.#gets.delete(by)
+        void this.#getAll(first, by)
       })
     }
-    return replies[0]
+    return promise
+  }
+
+  /** Settles all of `waiting`. */
+  async #getAll(waiting: readonly WaitingGet[], by: Deadline): Promise<void> {
+    const requests = waiting.map(({ request }) => request)
+    const doing = describe(requests)
+    try {
+      await this.#exchangeAll(requests, { flags: NLM_F_ACK, by, doing }, (sent, answer) => {
+        for (const [index, { resolve, reject }] of waiting.entries()) {
+          const own = answer.filter(({ seq }) => seq === sent[index]?.seq)
+          try {
+            throwFirstRefusal(sent.slice(index, index + 1), own, describe(requests.slice(index, index + 1)))
+            resolve(onlyReply(own, requests[index]))
+          } catch (refusal) {
+            reject(refusal)
+          }
+        }
+      })
+    } catch (failure) {
+      for (const { reject } of waiting) reject(failure)
+    }
   }
 
   /**
@@ -118,29 +149,39 @@ export class NetlinkSocket implements Disposable {
    * Sends several independent requests in one go, and says of each how it ended: undefined, or why it was refused. A refusal
    * keeps none of the others from being done.
    *
-   * For rtnetlink only, and for no more requests at a time than their answers have room for in the socket's buffer.
+   * For rtnetlink only, and for no more requests at a time than their answers have room for in the socket's buffer. The kernel does
+   * them in their order and tells of each that it refuses, so that an ACK of the last says that it has seen them all. (The first
+   * has one as well: a refusal of a silent first message is that of a whole batch of nf_tables.)
    *
    * @throws {NetlinkError} when the exchange as a whole failed: which of the requests were done is not known then.
    */
   async outcomes(requests: readonly NetlinkRequest[], by: Deadline): Promise<readonly (NetlinkError | undefined)[]> {
     const doing = `${requests.length} netlink messages`
-    return await this.#exchangeAll(requests, { flags: NLM_F_ACK, by, doing }, (sent, answer) => {
-      const verdicts = new Map(answer.map(message => [message.seq, verdictOf(message)]))
-      return sent.map((message, requestIndex) => {
-        const verdict = verdicts.get(message.seq)
-        const which = `netlink message type ${message.type}`
-        if (verdict === undefined) {
-          return new NetlinkError({
-            doing: `${which}: no ACK came`,
-            code: 'EPROTO',
-            requestIndex,
-            outcomeUnknown: true,
-          })
-        }
-        if (verdict.errno >= 0) return undefined
-        return new NetlinkError({ doing: which, code: errnoName(verdict.errno), extAck: verdict.extAck, requestIndex })
-      })
-    })
+    return await this.#exchangeAll(mostlySilent(requests), { flags: NLM_F_ACK, by, doing }, outcomesOf)
+  }
+
+  /**
+   * Takes a turn of the socket, for exchanges that somebody else makes on it with what LentSocket prepares.
+   *
+   * @throws {NetlinkError | DeadlineExceeded} as the other methods, before `use` has begun. @throws what `use` throws.
+   */
+  lend<T>(use: (lent: LentSocket) => Promise<T>, options: Turn): Promise<T> {
+    return this.#turns.run(
+      () =>
+        this.#whileSending(options.doing, async fd => {
+          return await use({ fd, prepare: requests => this.#prepare(requests) })
+        }),
+      options,
+    )
+  }
+
+  #prepare(requests: readonly NetlinkRequest[]): Sent {
+    const sent = this.#number(mostlySilent(requests), NLM_F_ACK)
+    return {
+      request: encodeMessages(sent),
+      lastSeq: lastSeqOf(sent),
+      outcomes: answer => outcomesOf(sent, decodeMessages(answer)),
+    }
   }
 
   /** Closes the socket; a request under way keeps it open until it ends. Requests after this are refused with EBADF. */
@@ -185,20 +226,81 @@ export class NetlinkSocket implements Disposable {
   }
 
   async #send(messages: readonly SentMessage[], { by, doing }: AskOptions): Promise<Buffer> {
-    if (this.#closed) throw new NetlinkError({ doing: `${doing}: the socket is closed`, code: 'EBADF' })
     const bytes = encodeMessages(messages)
-    const lastSeq = messages.findLast(message => message.awaited)?.seq ?? 0
+    const lastSeq = lastSeqOf(messages)
+    return await this.#whileSending(doing, async fd => {
+      try {
+        if (this.#exchange === 'sync') return this.#addon.transactSync(fd, bytes, lastSeq, by.remainingMs())
+        return await this.#addon.transact(fd, bytes, lastSeq, by.remainingMs())
+      } catch (cause) {
+        throw asNetlinkError(cause, doing)
+      }
+    })
+  }
+
+  async #whileSending<T>(doing: string, use: (fd: number) => Promise<T>): Promise<T> {
+    if (this.#closed) throw new NetlinkError({ doing: `${doing}: the socket is closed`, code: 'EBADF' })
     this.#sending = true
     try {
-      if (this.#exchange === 'sync') return this.#addon.transactSync(this.#fd, bytes, lastSeq, by.remainingMs())
-      return await this.#addon.transact(this.#fd, bytes, lastSeq, by.remainingMs())
-    } catch (cause) {
-      throw asNetlinkError(cause, doing)
+      return await use(this.#fd)
     } finally {
       this.#sending = false
       if (this.#closed) closeSync(this.#fd)
     }
   }
+}
+
+/** Whose turn it is, and for how long it is waited for. */
+export interface Turn {
+  readonly by: Deadline
+  readonly doing: string
+}
+
+/** A socket in the turn of one caller. */
+export interface LentSocket {
+  readonly fd: number
+  /** Makes one exchange of these requests, as outcomes() sends them: at most one is under way at a time. */
+  readonly prepare: (requests: readonly NetlinkRequest[]) => Sent
+}
+
+/** What an exchange sends, and how its answer is read. */
+export interface Sent {
+  readonly request: Buffer
+  readonly lastSeq: number
+  readonly outcomes: (answer: Buffer) => readonly (NetlinkError | undefined)[]
+}
+
+function mostlySilent(requests: readonly NetlinkRequest[]): readonly NetlinkRequest[] {
+  return requests.map((request, index) => ({
+    ...request,
+    unacknowledged: index > 0 && index < requests.length - 1,
+  }))
+}
+
+function outcomesOf(
+  sent: readonly SentMessage[],
+  answer: readonly NetlinkMessage[],
+): readonly (NetlinkError | undefined)[] {
+  const verdicts = new Map<number, Verdict>()
+  for (const message of answer) {
+    const verdict = verdictOf(message)
+    if (verdict !== undefined) verdicts.set(message.seq, verdict)
+  }
+  return sent.map((message, requestIndex) => {
+    const verdict = verdicts.get(message.seq)
+    const which = `netlink message type ${message.type}`
+    if (verdict === undefined) {
+      if (!message.awaited) return undefined
+      const doing = `${which}: no ACK came`
+      return new NetlinkError({ doing, code: 'EPROTO', requestIndex, outcomeUnknown: true })
+    }
+    if (verdict.errno >= 0) return undefined
+    return new NetlinkError({ doing: which, code: errnoName(verdict.errno), extAck: verdict.extAck, requestIndex })
+  })
+}
+
+function lastSeqOf(messages: readonly SentMessage[]): number {
+  return messages.findLast(message => message.awaited)?.seq ?? 0
 }
 
 interface AskOptions {
@@ -208,8 +310,21 @@ interface AskOptions {
   readonly doing: string
 }
 
+interface WaitingGet {
+  readonly request: NetlinkRequest
+  readonly resolve: (reply: NetlinkReply | undefined) => void
+  readonly reject: (failure: unknown) => void
+}
+
 interface SentMessage extends OutgoingMessage {
   readonly awaited: boolean
+}
+
+function onlyReply(answer: readonly NetlinkMessage[], request: NetlinkRequest | undefined): NetlinkReply | undefined {
+  const replies = repliesIn(answer)
+  if (replies.length <= 1) return replies[0]
+  const asked = request === undefined ? '' : describe([request])
+  throw new NetlinkError({ doing: `${asked}: ${replies.length} objects came, want one`, code: 'EPROTO' })
 }
 
 function isAwaited(request: NetlinkRequest): boolean {
@@ -245,7 +360,7 @@ function isPresent<T>(value: T | undefined): value is T {
 }
 
 /** A failure of the exchange itself. Anything but the addon's own error is a bug and passes as it is. */
-function asNetlinkError(cause: unknown, doing: string): unknown {
+export function asNetlinkError(cause: unknown, doing: string): unknown {
   if (!isExchangeError(cause)) return cause
   return new NetlinkError({ doing, code: cause.code, outcomeUnknown: cause.sent, cause })
 }

@@ -14,9 +14,12 @@ import * as encode from './nftables-encode.ts'
 /** Our nftables table over a socket of NETLINK_NETFILTER. Every method throws what the socket throws. */
 export class Nftables {
   readonly #socket: NetlinkSocket
+  readonly #reader: NetlinkSocket
 
-  constructor(socket: NetlinkSocket) {
+  /** @param reader for single objects, where there is a better socket for these. */
+  constructor(socket: NetlinkSocket, reader = socket) {
     this.#socket = socket
+    this.#reader = reader
   }
 
   async hasRuleset({ sets, chains }: Ruleset, by: Deadline): Promise<boolean> {
@@ -57,7 +60,7 @@ export class Nftables {
   }
 
   async generation(by: Deadline): Promise<number> {
-    const reply = await this.#socket.get(encode.getGeneration(), by)
+    const reply = await this.#reader.get(encode.getGeneration(), by)
     return reply === undefined ? 0 : encode.decodeGeneration(reply)
   }
 
@@ -104,11 +107,11 @@ export class Nftables {
 
   /** One object for each request, in one exchange. */
   async #getAll(requests: readonly NetlinkRequest[], by: Deadline): Promise<readonly NetlinkReply[]> {
-    return await this.#socket.transaction(requests, by)
+    return await this.#reader.transaction(requests, by)
   }
 
   #getOrUndefined(request: NetlinkRequest, by: Deadline): Promise<NetlinkReply | undefined> {
-    return orUndefined(this.#socket.get(request, by))
+    return orUndefined(this.#reader.get(request, by))
   }
 }
 
