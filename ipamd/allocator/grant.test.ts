@@ -57,6 +57,25 @@ t.test('grant() frees what a node does not hold any more', async t => {
   t.equal(outcome(ask(state, { node: 'n2' })), '10.0.0.0/30')
 })
 
+t.test(
+  'grant() refuses blocks that overlap each other: storing them would fail for all who ask at that moment',
+  async t => {
+    for (const holds of [
+      ['10.0.0.0/30', '10.0.0.0/31'],
+      ['10.0.0.0/31', '10.0.0.0/30'],
+      ['10.0.0.4/30', '10.0.0.4/30'],
+    ]) {
+      t.equal(outcome(ask(emptyState([POOL]), { holds, wants: [] })), 'overlaps', holds.join())
+    }
+  },
+)
+
+t.test('grant() gives no block again that the node says it has a part of', async t => {
+  const state = emptyState([POOL])
+  t.equal(outcome(ask(state, {})), '10.0.0.0/30')
+  t.equal(outcome(ask(state, { sequence: 2, holds: ['10.0.0.0/31'] })), '10.0.0.4/30')
+})
+
 t.test('grant() refuses a request that comes late, and one of another daemon of the same name', async t => {
   const state = emptyState([POOL])
   ask(state, { sequence: 7 })

@@ -1,6 +1,6 @@
 import type { GrantRequest } from '../../lib/ipam/grants.ts'
 import type { Family } from '../../lib/net/address.ts'
-import { containsPrefix, equalPrefixes, overlaps, type Prefix } from '../../lib/net/prefix.ts'
+import { containsPrefix, formatPrefix, overlaps, type Prefix } from '../../lib/net/prefix.ts'
 import { nextBlock } from './carve.ts'
 import type { LeaseEvent } from './events.ts'
 import { findOverlap, type ForeignRange, type Overlap } from './foreign-range.ts'
@@ -45,17 +45,23 @@ export function grant(state: State, request: GrantRequest, nowUnixMs: number): G
     return { kind: 'late-request', node, sequence: known.sequence }
   }
   const ofPool = granted.filter(block => block.pool === pool.pool.name)
-  const left = ofPool.filter(block => !holds.some(each => equalPrefixes(each, block.prefix)))
-  const adopted = holds.filter(each => !ofPool.some(block => equalPrefixes(each, block.prefix)))
-  const others = state.blocks.filter(block => !left.includes(block))
+  const isHeld = membershipIn(holds)
+  const isGranted = membershipIn(ofPool.map(({ prefix }) => prefix))
+  const left = ofPool.filter(({ prefix }) => !isHeld(prefix))
+  const adopted = holds.filter(each => !isGranted(each))
+  const leaving = new Set(left)
+  const others = state.blocks.filter(block => !leaving.has(block))
   const stranger = adopted.find(each => !pool.pool.prefixes.some(prefix => containsPrefix(prefix, each)))
   if (stranger !== undefined) return outside(stranger, pool.pool)
-  const conflict = findOverlap(adopted, [...others.map(rangeOfBlock), ...state.foreign])
+  const conflict =
+    findOverlap(adopted, [...others.map(rangeOfBlock), ...state.foreign]) ?? findOverlapWithin(adopted, node)
   if (conflict !== undefined) return conflict
   const taken: Prefix[] = []
   const again: BlockState[] = []
   for (const family of request.wants) {
-    const lost = left.find(({ prefix }) => prefix.address.family === family)
+    const lost = left.find(
+      ({ prefix }) => prefix.address.family === family && !adopted.some(each => overlaps(each, prefix)),
+    )
     const inUse = [...others.map(({ prefix }) => prefix), ...adopted]
     const block = lost?.prefix ?? nextBlock(pool.pool, { family, taken: inUse })
     if (block === undefined) return { kind: 'no-block', pool: pool.pool.name, family }
@@ -73,6 +79,29 @@ export function grant(state: State, request: GrantRequest, nowUnixMs: number): G
     { type: 'grantee-seen', grantee: { node, instance, sequence } },
   ]
   return { kind: 'granted', pool: pool.pool.name, blocks: [...again.map(({ prefix }) => prefix), ...taken], events }
+}
+
+/** A node may hold thousands: each is looked up once. */
+function membershipIn(prefixes: readonly Prefix[]): (prefix: Prefix) => boolean {
+  const texts = new Set(prefixes.map(formatPrefix))
+  return prefix => texts.has(formatPrefix(prefix))
+}
+
+/** Two blocks of one request that overlap. Of prefixes in order, one lies in the one before it or in none. */
+function findOverlapWithin(holds: readonly Prefix[], node: string): Overlap | undefined {
+  const sorted = holds.toSorted(inOrder)
+  for (const [index, prefix] of sorted.entries()) {
+    const before = sorted[index - 1]
+    const overlap = before && findOverlap([prefix], [{ prefix: before, source: `another one that node "${node}" has` }])
+    if (overlap !== undefined) return overlap
+  }
+  return undefined
+}
+
+function inOrder(a: Prefix, b: Prefix): number {
+  if (a.address.family !== b.address.family) return a.address.family - b.address.family
+  if (a.address.value !== b.address.value) return a.address.value < b.address.value ? -1 : 1
+  return a.prefixLength - b.prefixLength
 }
 
 /** Decides the end of everything that a node was granted: it is gone, or a person says so. Changes nothing. */
