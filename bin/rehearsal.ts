@@ -162,6 +162,7 @@ function agreeableAddon(): NativeAddon {
     tryLock: () => true,
     peerCredentials: () => ({ pid: 0, uid: 0, gid: 0 }),
     waitReadable: () => true,
+    trimMemory: () => false,
     watchDeletedLinks: () => () => {},
   }
 }

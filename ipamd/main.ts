@@ -77,6 +77,8 @@ async function serve(configPath: string, addonPath: string): Promise<void> {
       },
       inheritedSocket: inheritedSocket(process.env, process.pid),
     })
+    // Checking and reading the store took more than the daemon needs from now on.
+    addon.trimMemory()
     stopOnSignal(daemon, { from: process, log })
     log.info('ready', { socket: config.socketPath, stateDir: config.stateDir, node: config.nodeName, pid: process.pid })
   } catch (failure) {

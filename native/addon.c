@@ -19,6 +19,7 @@ NAPI_MODULE_INIT() {
       {"tryLock", try_lock},
       {"peerCredentials", peer_credentials},
       {"waitReadable", wait_readable},
+      {"trimMemory", trim_memory},
       {"watchDeletedLinks", watch_deleted_links},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {

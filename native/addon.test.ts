@@ -6,6 +6,7 @@ import { createServer, connect } from 'node:net'
 import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { promisify } from 'node:util'
 import t from 'tap'
 import type { NativeAddon } from './addon.ts'
@@ -175,6 +176,23 @@ t.test('readSysctl() throws the errno with the whole path', async t => {
 
 t.test('writeSysctls() writes nothing when there is nothing to write', async t => {
   t.equal(addon.writeSysctls(-1, []), undefined)
+})
+
+t.test('trimMemory() gives back what was freed below something that is still used', async t => {
+  const fill = (rows: number): DatabaseSync => {
+    const database = new DatabaseSync(':memory:')
+    database.exec('CREATE TABLE t (a)')
+    const insert = database.prepare('INSERT INTO t VALUES (randomblob(1000))')
+    for (let row = 0; row < rows; row += 1) insert.run()
+    return database
+  }
+  const large = fill(40_000)
+  using _above = fill(10)
+  large.close()
+  const before = process.memoryUsage.rss()
+  t.equal(addon.trimMemory(), true)
+  const after = process.memoryUsage.rss()
+  t.ok(after < before - 20 * 2 ** 20, `${before} before, ${after} after`)
 })
 
 t.test('tryLock() has one holder at a time, and closing frees the lock', async t => {

@@ -146,6 +146,13 @@ export interface NativeAddon {
   waitReadable(fd: number, timeoutMs: number): boolean
 
   /**
+   * Gives back to the kernel what C code has freed and its allocator keeps: malloc_trim(3). V8's heap is no part of it.
+   *
+   * @returns False when there was nothing to give back.
+   */
+  trimMemory(): boolean
+
+  /**
    * Calls `onDeleted` with the index of each link that has left the namespace of this process, on the event loop, until the
    * returned function is called. It does not keep the event loop alive. Links that go faster than they are heard of are not
    * told: who waits for one needs another way to know.
@@ -185,6 +192,7 @@ const FUNCTIONS: readonly (keyof NativeAddon)[] = [
   'tryLock',
   'peerCredentials',
   'waitReadable',
+  'trimMemory',
   'watchDeletedLinks',
 ]
 

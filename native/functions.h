@@ -32,6 +32,7 @@ napi_value write_sysctls(napi_env env, napi_callback_info info);
 /* os.c */
 napi_value try_lock(napi_env env, napi_callback_info info);
 napi_value peer_credentials(napi_env env, napi_callback_info info);
+napi_value trim_memory(napi_env env, napi_callback_info info);
 napi_value wait_readable(napi_env env, napi_callback_info info);
 
 #endif

@@ -3,6 +3,7 @@
 #include "poll.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -59,6 +60,11 @@ napi_value peer_credentials(napi_env env, napi_callback_info info) {
    */
   if (peer.uid == (uid_t)-1) return throw_fd_failure(env, ENOTCONN, "getsockopt", fd);
   return make_credentials(env, &peer);
+}
+
+napi_value trim_memory(napi_env env, napi_callback_info info) {
+  (void)info;
+  return make_boolean(env, malloc_trim(0) == 1);
 }
 
 napi_value wait_readable(napi_env env, napi_callback_info info) {

@@ -53,6 +53,7 @@ class FakeKernel {
       peerCredentials: unused,
       watchDeletedLinks: () => () => {},
       waitReadable: unused,
+      trimMemory: unused,
     }
   }
 
