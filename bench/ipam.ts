@@ -1,5 +1,6 @@
 /**
  * Measures leasing and releasing at 10, 1,000 and 60,000 leases, ipamd beside host-local, in one run: `npm run bench:ipam`.
+ * `npm run bench:ipam -- daemon` measures only what ipamd itself takes with 60,000 leases: memory, and starting.
  *
  * Both keep their leases in the same folder of the same disk, and take turns. A request to ipamd is one connection to its socket;
  * host-local is executed, as a runtime does. Raw samples go to bench/results/ipam.json.
@@ -9,6 +10,7 @@ import { spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus, release, tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { debianPlugins } from '../e2e/netns/harness/debian-plugins.ts'
 import { Ipamd } from '../e2e/netns/harness/ipamd.ts'
 import { callIpamd } from '../e2e/netns/harness/lease-client.ts'
@@ -52,6 +54,13 @@ interface Throughput {
   readonly perSecond: number
 }
 
+/** Only the daemon: no requests are measured, and nothing of host-local. */
+const DAEMON_ONLY = process.argv.includes('daemon')
+/** Starts that are measured. */
+const STARTS = 5
+/** When the daemon has looked at the kernel for the first time, which it does behind its start. */
+const AT_REST_MS = 10_000
+
 const folder = mkdtempSync(join(tmpdir(), 'tulle-bench-ipam-'))
 const samples: Sample[] = []
 const throughputs: Throughput[] = []
@@ -72,7 +81,20 @@ async function bench(): Promise<void> {
       pools: [{ name: 'default', prefixes: ['10.244.0.0/16'], cooldownSeconds: 0 }],
     },
   }
+  const empty = await measureStart(options)
   await using ipamd = await Ipamd.start(options)
+  if (DAEMON_ONLY) await fillIpamd(0, LEVELS[2].leases)
+  else await measureLevels()
+  const rssMiB = rssOf(ipamd.pid)
+  const stopped = performance.now()
+  await ipamd.stop()
+  const stopMs = performance.now() - stopped
+  const starts: Start[] = []
+  for (let turn = 0; turn < STARTS; turn++) starts.push(await measureStart(options))
+  report({ rssMiB, stopMs, empty, starts })
+}
+
+async function measureLevels(): Promise<void> {
   const hostLocal = await openHostLocal()
   let filled = 0
   for (const level of LEVELS) {
@@ -81,14 +103,23 @@ async function bench(): Promise<void> {
     filled = level.leases
     await measureLevel(level, { ipamd: openIpamd(), hostLocal: hostLocal.contender })
   }
-  const rssMiB = rssOf(ipamd.pid)
-  const stopped = performance.now()
-  await ipamd.stop()
-  const stopMs = performance.now() - stopped
+}
+
+/** What one start of the daemon takes, until it answers and when it is at rest. */
+interface Start {
+  readonly ms: number
+  readonly cpuMs: number
+  readonly rssMiB: number
+  readonly rssAtRestMiB: number
+}
+
+async function measureStart(options: Parameters<typeof Ipamd.start>[0]): Promise<Start> {
   const began = performance.now()
-  await using again = await Ipamd.start(options)
-  const startMs = performance.now() - began
-  report({ rssMiB, rssAfterStartMiB: rssOf(again.pid), startMs, stopMs })
+  await using ipamd = await Ipamd.start(options)
+  const ms = performance.now() - began
+  const [cpuMs, rssMiB] = [cpuOf(ipamd.pid), rssOf(ipamd.pid)]
+  await setTimeout(AT_REST_MS)
+  return { ms, cpuMs, rssMiB, rssAtRestMiB: rssOf(ipamd.pid) }
 }
 
 async function measureLevel(
@@ -187,14 +218,39 @@ function rssOf(pid: number): number {
   return Number(kiB) / 1024
 }
 
-function report(daemon: Readonly<Record<'rssMiB' | 'rssAfterStartMiB' | 'startMs' | 'stopMs', number>>): void {
-  const header = ['leases, clients', 'lease p50 ms', 'p99', 'release p50 ms', 'p99', 'per second', 'samples']
-  const rows = LEVELS.flatMap(({ leases }) =>
-    [1, CROWD].flatMap(clients => ['ipamd', 'host-local'].map(name => rowOf(name, leases, clients))),
+/** The processor time of the process, by ticks of ten milliseconds. */
+function cpuOf(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  const [user = 0, system = 0] = stat
+    .slice(stat.lastIndexOf(')') + 2)
+    .split(' ')
+    .slice(11, 13)
+    .map(Number)
+  return (user + system) * 10
+}
+
+interface Daemon {
+  /** With 60,000 leases, after all requests. */
+  readonly rssMiB: number
+  readonly stopMs: number
+  /** A start without a lease. */
+  readonly empty: Start
+  /** Starts with 60,000 leases. */
+  readonly starts: readonly Start[]
+}
+
+function report(daemon: Daemon): void {
+  if (!DAEMON_ONLY) reportRequests()
+  const of = (key: keyof Start): string =>
+    quantile(
+      daemon.starts.map(start => start[key]),
+      0.5,
+    ).toFixed(0)
+  process.stdout.write(
+    `ipamd, 60,000 leases: ${daemon.rssMiB.toFixed(0)} MiB after the requests; ready after ${of('ms')} ms, ${of('cpuMs')} ms of CPU, ${of('rssMiB')} MiB; ` +
+      `at rest ${of('rssAtRestMiB')} MiB (medians of ${STARTS}); stopped after ${daemon.stopMs.toFixed(0)} ms\n` +
+      `ipamd, no lease: ready after ${daemon.empty.ms.toFixed(0)} ms, ${daemon.empty.cpuMs} ms of CPU, ${daemon.empty.rssMiB.toFixed(0)} MiB; at rest ${daemon.empty.rssAtRestMiB.toFixed(0)} MiB\n`,
   )
-  process.stdout.write(`${renderTable([header, ...rows])}\n`)
-  const numbers = Object.entries(daemon).map(([name, value]) => `${name} ${value.toFixed(1)}`)
-  process.stdout.write(`ipamd at 60,000 leases: ${numbers.join(', ')}\n`)
   const machine = {
     cpu: cpus()[0]?.model,
     cores: cpus().length,
@@ -204,7 +260,16 @@ function report(daemon: Readonly<Record<'rssMiB' | 'rssAfterStartMiB' | 'startMs
   }
   mkdirSync(RESULTS, { recursive: true })
   const document = { date: new Date().toISOString(), machine, daemon, throughputs, samples }
-  writeFileSync(join(RESULTS, 'ipam.json'), `${JSON.stringify(document)}\n`)
+  const file = DAEMON_ONLY ? 'ipam-daemon.json' : 'ipam.json'
+  writeFileSync(join(RESULTS, file), `${JSON.stringify(document)}\n`)
+}
+
+function reportRequests(): void {
+  const header = ['leases, clients', 'lease p50 ms', 'p99', 'release p50 ms', 'p99', 'per second', 'samples']
+  const rows = LEVELS.flatMap(({ leases }) =>
+    [1, CROWD].flatMap(clients => ['ipamd', 'host-local'].map(name => rowOf(name, leases, clients))),
+  )
+  process.stdout.write(`${renderTable([header, ...rows])}\n`)
 }
 
 function rowOf(name: string, leases: number, clients: number): readonly string[] {

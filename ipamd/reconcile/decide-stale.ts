@@ -1,4 +1,4 @@
-import { attachmentKeyText } from '../../lib/ipam/attachment.ts'
+import { attachmentKeyText, type AttachmentKey } from '../../lib/ipam/attachment.ts'
 import type { StaleReason } from '../../lib/ipam/reconcile.ts'
 import { hostIfNameOf } from '../../lib/plan/link-names.ts'
 import type { BootFacts } from '../store/boot-facts.ts'
@@ -16,9 +16,10 @@ export interface Sight {
   readonly isNetnsAlive: (inode: number) => boolean
 }
 
-/** A lease that looks stale. */
+/** A lease that looks stale. After a restart of the node that may be all of them: only what tells them apart is kept. */
 export interface Suspicion extends Remembered {
-  readonly lease: LeaseOrigin
+  readonly id: number
+  readonly attachment: AttachmentKey
   readonly reason: StaleReason
 }
 
@@ -54,11 +55,14 @@ function suspect({ boot, via }: LeaseOrigin, sight: Sight): StaleReason | undefi
 export function decideStale(leases: readonly LeaseOrigin[], sight: Sight): readonly Omit<Suspicion, 'sinceUptimeMs'>[] {
   return leases.flatMap(lease => {
     const reason = staleReasonOf(lease, sight)
-    return reason === undefined ? [] : [{ key: suspicionKey(lease, reason), lease, reason }]
+    return reason === undefined
+      ? []
+      : [{ key: suspicionKey(lease, reason), id: lease.id, attachment: lease.attachment, reason }]
   })
 }
 
 /** The same lease for the same reason: a later lease of the attachment, or another reason, begins anew. */
-function suspicionKey({ id, attachment, boot }: LeaseOrigin, reason: StaleReason): string {
-  return `${id} ${attachmentKeyText(attachment)} ${boot.bootId} ${boot.hostNetnsInode} ${reason}`
+function suspicionKey({ id, boot }: LeaseOrigin, reason: StaleReason): string {
+  // A lease keeps its id, and no other lease ever has it.
+  return `${id} ${boot.bootId} ${boot.hostNetnsInode} ${reason}`
 }

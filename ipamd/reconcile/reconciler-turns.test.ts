@@ -50,13 +50,14 @@ t.test('run() removes what a killed ADD left, when nobody works on it, and no fi
 t.test('run() adds the route of a block that somebody flushed (R18, R29)', async t => {
   const node = nodeOf(t)
   await node.lease('a', 'tulle-ipam')
-  t.same((await node.reconciler.run({ dryRun: false })).repairedBlocks, ['10.0.0.0/24'])
+  const before = await node.reconciler.check()
   t.same(
-    node.reconciler.findings.map(({ kind }) => kind),
+    before.findings.map(({ kind }) => kind),
     ['block-without-route'],
   )
+  t.same((await node.reconciler.run({ dryRun: false })).repairedBlocks, ['10.0.0.0/24'])
   t.same((await node.reconciler.run({ dryRun: false })).repairedBlocks, [])
-  t.same(node.reconciler.findings, [])
+  t.same((await node.reconciler.check()).findings, [])
 })
 
 t.test('run() changes nothing when the kernel cannot be asked, and goes on at the next turn', async t => {

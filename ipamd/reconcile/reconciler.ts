@@ -67,17 +67,11 @@ export class Reconciler {
   readonly #graceMs: number
   readonly #edges: ReconcilerEdges
   #memory: Memory = { suspicions: new Map(), unfinished: new Map() }
-  #findings: readonly Finding[] = []
   #running: Promise<unknown> = Promise.resolve()
 
   constructor({ graceMs }: { readonly graceMs: number }, edges: ReconcilerEdges) {
     this.#graceMs = graceMs
     this.#edges = edges
-  }
-
-  /** What was wrong at the last turn, before it put anything right. */
-  get findings(): readonly Finding[] {
-    return this.#findings
   }
 
   /**
@@ -126,7 +120,6 @@ export class Reconciler {
     const look = await this.#look(kernel, by)
     const memory = await this.#remembering(look)
     const blocks = blocksWithoutRoute(this.#edges.store.blocks(), look.routes)
-    this.#findings = this.#findingsOf(look, memory.suspicions)
     const stale = this.#ripe(memory.suspicions)
     const links = this.#ripe(memory.unfinished)
     if (!dryRun) this.#memory = memory
@@ -184,7 +177,7 @@ export class Reconciler {
 
   #findingsOf({ links, orphans, routes }: Look, suspicions: Memory['suspicions']): readonly Finding[] {
     const { store } = this.#edges
-    const withoutLink = [...suspicions.values()].map(({ lease: { attachment }, reason }) => ({
+    const withoutLink = [...suspicions.values()].map(({ attachment, reason }) => ({
       kind: 'lease-without-link' as const,
       detail: `${attachmentKeyText(attachment)} has a lease and no interface: ${reason}`,
       attachment,
@@ -212,11 +205,7 @@ export class Reconciler {
   }
 
   /** Looks once more, under the lock, and frees. @returns False when the lease may be alive after all, or is gone. */
-  async #free(
-    kernel: Kernel,
-    { lease: { id, attachment }, reason, sinceUptimeMs }: Suspicion,
-    by: Deadline,
-  ): Promise<boolean> {
+  async #free(kernel: Kernel, { id, attachment, reason, sinceUptimeMs }: Suspicion, by: Deadline): Promise<boolean> {
     const { node, service, store, boot } = this.#edges
     using _lock = await node.lock(attachment, Deadline.in(0))
     // In this order: what asks for the lease after this line makes releaseStale() refuse.
@@ -275,7 +264,7 @@ export class Reconciler {
     }
   }
 
-  #stale({ lease: { attachment }, reason, sinceUptimeMs }: Suspicion): StaleLease {
+  #stale({ attachment, reason, sinceUptimeMs }: Suspicion): StaleLease {
     return { attachment, reason, sinceMs: Math.round(this.#edges.uptimeMs() - sinceUptimeMs) }
   }
 }
