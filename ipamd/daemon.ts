@@ -74,6 +74,8 @@ export interface DaemonEdges {
   readonly exposures?: Pick<RepairEdges, 'readExposures' | 'dropExposure'>
   /** What calls of the CNI plugin are done with. Absent: the plugin does them itself. */
   readonly cni?: CniHost
+  /** Gives back memory that was freed: what a start or a crowd of requests needed is not needed from then on. */
+  readonly trimMemory?: () => void
   /** A Unix socket that already listens, from systemd: it is used in place of a new one, and stays when the daemon stops. */
   readonly inheritedSocket?: number | undefined
 }
@@ -150,7 +152,8 @@ export async function start(config: IpamdConfig, edges: DaemonEdges): Promise<Da
     nowUnixMs: edges.nowUnixMs,
     count: (fallback, by) => metrics.countFallback(fallback, by),
   })
-  await keepHouse(service, { history: config.history, log })
+  const housekeeping = { history: config.history, log, trimMemory: edges.trimMemory }
+  await keepHouse(service, housekeeping)
 
   const peers = { peerCredentials: edges.peerCredentials, ownUid: edges.uid }
   const condition = new Condition({ store, storePath, spoolFolder, nowUnixMs: edges.nowUnixMs })
@@ -182,12 +185,9 @@ export async function start(config: IpamdConfig, edges: DaemonEdges): Promise<Da
   }, REPLAY_INTERVAL_MS)
   timer.unref()
   opened.defer(() => clearInterval(timer))
-  const housekeeping = setInterval(
-    () => void keepHouse(service, { history: config.history, log }),
-    HOUSEKEEPING_INTERVAL_MS,
-  )
-  housekeeping.unref()
-  opened.defer(() => clearInterval(housekeeping))
+  const houseTimer = setInterval(() => void keepHouse(service, housekeeping), HOUSEKEEPING_INTERVAL_MS)
+  houseTimer.unref()
+  opened.defer(() => clearInterval(houseTimer))
 
   const everything = opened.move()
   return { close: () => everything.disposeAsync() }

@@ -9,13 +9,19 @@ import type { Log } from '../lib/log/json-log.ts'
  */
 const MAX_TRIM_STEPS = 20
 
+export interface Housekeeping {
+  readonly history: HistoryBounds
+  readonly log: Log
+  readonly trimMemory?: (() => void) | undefined
+}
+
 /**
- * Follows a clock that was set, gives back blocks that are not needed, and forgets old history, a bounded step of each. Never
- * rejects: what failed is logged, and is tried again at the next turn.
+ * Follows a clock that was set, gives back blocks that are not needed, forgets old history, a bounded step of each, and gives back
+ * memory. Never rejects: what failed is logged, and is tried again at the next turn.
  */
 export async function keepHouse(
   service: Pick<LeaseService, 'storeClockStep' | 'giveBackBlocks' | 'trimHistory'>,
-  { history, log }: { readonly history: HistoryBounds; readonly log: Log },
+  { history, log, trimMemory }: Housekeeping,
 ): Promise<void> {
   try {
     service.storeClockStep()
@@ -33,4 +39,5 @@ export async function keepHouse(
   } catch (cause) {
     log.error('trimming the history failed', { error: cause })
   }
+  trimMemory?.()
 }

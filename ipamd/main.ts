@@ -75,10 +75,9 @@ async function serve(configPath: string, addonPath: string): Promise<void> {
         lockSocketPath: DEFAULT_SOCKET_PATH,
         monotonicMs: () => Number(process.hrtime.bigint() / 1_000_000n),
       },
+      trimMemory: () => void addon.trimMemory(),
       inheritedSocket: inheritedSocket(process.env, process.pid),
     })
-    // Checking and reading the store took more than the daemon needs from now on.
-    addon.trimMemory()
     stopOnSignal(daemon, { from: process, log })
     log.info('ready', { socket: config.socketPath, stateDir: config.stateDir, node: config.nodeName, pid: process.pid })
   } catch (failure) {
