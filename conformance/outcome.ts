@@ -6,6 +6,8 @@ export interface Invocation {
   /** The whole environment. */
   readonly env: Readonly<Record<string, string>>
   readonly stdin: string
+  /** Standard input is this file instead: one that cannot be read, such as a folder. */
+  readonly stdinPath?: string
 }
 
 /** What a plugin did. */

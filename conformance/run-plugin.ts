@@ -1,4 +1,6 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcessByStdio, spawn } from 'node:child_process'
+import { closeSync, openSync } from 'node:fs'
+import type { Readable, Writable } from 'node:stream'
 import { type Invocation, type Outcome, parsePrinted } from './outcome.ts'
 
 /** A plugin that takes longer has hung. Two hundred at once on a busy machine may each need a minute. */
@@ -23,11 +25,7 @@ export interface RunOptions {
  */
 export async function runPlugin(invocation: Invocation, options: RunOptions): Promise<Outcome> {
   const { promise, resolve, reject } = Promise.withResolvers<number | null>()
-  const child = spawn('/usr/bin/nsenter', [`--net=${options.netnsPath}`, '--', invocation.executable], {
-    env: invocation.env,
-    stdio: ['pipe', 'pipe', 'pipe'],
-    detached: true,
-  })
+  const child = start(invocation, options.netnsPath)
   const output = { stdout: [] as Buffer[], stderr: [] as Buffer[], bytes: 0 }
   const end = { isKilled: false, isTimedOut: false }
 
@@ -49,8 +47,8 @@ export async function runPlugin(invocation: Invocation, options: RunOptions): Pr
   child.stdout.on('data', (chunk: Buffer) => keep('stdout', chunk))
   child.stderr.on('data', (chunk: Buffer) => keep('stderr', chunk))
   // A plugin may end without reading its input: EPIPE says nothing that its exit code does not.
-  child.stdin.on('error', error => void ('code' in error && error.code === 'EPIPE' ? undefined : reject(error)))
-  child.stdin.end(invocation.stdin)
+  child.stdin?.on('error', error => void ('code' in error && error.code === 'EPIPE' ? undefined : reject(error)))
+  child.stdin?.end(invocation.stdin)
   child.on('error', reject)
   // A daemon that the plugin left may hold the pipes open for ever: the exit counts, with a moment for what is still in them.
   child.on('exit', code => {
@@ -65,6 +63,24 @@ export async function runPlugin(invocation: Invocation, options: RunOptions): Pr
   const stderr = Buffer.concat(output.stderr).toString('utf8')
   return { ...invocation, exitCode, stdout, stderr, ...end, printed: parsePrinted(stdout) }
 }
+
+/** Starts a plugin in a namespace, with pipes for what it prints, and for its input where that is no file. */
+function start({ executable, env, stdinPath }: Invocation, netnsPath: string): Child {
+  const input = stdinPath === undefined ? undefined : openSync(stdinPath, 'r')
+  try {
+    const command = [`--net=${netnsPath}`, '--', executable]
+    return spawn('/usr/bin/nsenter', command, {
+      env,
+      stdio: [input ?? 'pipe', 'pipe', 'pipe'],
+      detached: true,
+    }) as Child
+  } finally {
+    if (input !== undefined) closeSync(input)
+  }
+}
+
+/** What `start` asks for: there is no input to write to where that is a file. */
+type Child = ChildProcessByStdio<Writable | null, Readable, Readable>
 
 /** Kills a process group; quiet when nobody is in it any more. */
 function killGroup(pid: number): void {

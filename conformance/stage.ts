@@ -27,6 +27,8 @@ export interface DirectCall extends CallInput {
   readonly env?: Readonly<Record<string, string | undefined>>
   /** Replaces all of standard input. */
   readonly stdin?: string
+  /** Standard input is this file instead: one that cannot be read. */
+  readonly stdinPath?: string
   /** Instead of the plugin configuration object under test. */
   readonly plugin?: JsonObject
 }
@@ -136,7 +138,12 @@ export class Stage implements AsyncDisposable {
   async call(verb: Verb, call: DirectCall): Promise<Outcome> {
     const invocation = this.runtime.invocation(verb, call.plugin ?? this.runtime.plugin, call)
     const env = Object.entries({ ...invocation.env, ...call.env }).filter(isSet)
-    const changed = { ...invocation, env: Object.fromEntries(env), stdin: call.stdin ?? invocation.stdin }
+    const changed = {
+      ...invocation,
+      env: Object.fromEntries(env),
+      stdin: call.stdin ?? invocation.stdin,
+      ...(call.stdinPath === undefined ? {} : { stdinPath: call.stdinPath }),
+    }
     const outcome = await runPlugin(changed, { netnsPath: this.node.netns.path })
     this.outcomes.push(outcome)
     this.transcript.add({ command: renderInvocation(changed, this.node.netns.path), ...outcome })

@@ -43,6 +43,7 @@ export class Transcript {
 export function renderInvocation(invocation: Invocation, nodePath: string): string {
   const variables = Object.entries(invocation.env).map(([name, value]) => `${name}=${quote(value)}`)
   const words = ['nsenter', `--net=${nodePath}`, 'env', '-i', ...variables, quote(invocation.executable)]
+  if (invocation.stdinPath !== undefined) return `${words.join(' ')} <${quote(invocation.stdinPath)}`
   if (invocation.stdin === '') return `${words.join(' ')} </dev/null`
   return `${words.join(' ')} <<'EOF'\n${invocation.stdin}\nEOF`
 }

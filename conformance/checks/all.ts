@@ -1,5 +1,6 @@
 import type { Check } from '../check.ts'
 import { addChecks } from './add.ts'
+import { askingChecks } from './asking.ts'
 import { capabilityChecks } from './capability.ts'
 import { chainChecks } from './chain.ts'
 import { brokenChecks } from './check-broken.ts'
@@ -20,6 +21,7 @@ import { versionChecks } from './version.ts'
 export const ALL_CHECKS: readonly Check[] = [
   ...versionChecks,
   ...environmentChecks,
+  ...askingChecks,
   ...configurationChecks,
   ...addChecks,
   ...resultChecks,

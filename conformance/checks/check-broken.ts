@@ -29,7 +29,7 @@ export const brokenChecks: readonly Check[] = [
   broken('K2.interface-gone', MISSING, 'the interface is gone', async (stage, pod) => {
     await stage.run(pod.netns, ['ip', 'link', 'delete', stage.ifName])
   }),
-  broken('K2.interface-down', MISSING, 'the interface is down', async (stage, pod) => {
+  broken('K2.interface-down', UNREACHABLE, 'the interface is down', async (stage, pod) => {
     await stage.run(pod.netns, ['ip', 'link', 'set', stage.ifName, 'down'])
   }),
   broken('K2.mac', MISSING, 'the interface has another hardware address than the result says', async (stage, pod) => {
@@ -96,7 +96,7 @@ export const brokenChecks: readonly Check[] = [
       },
     ),
   ]),
-  broken('K3.host-down', MISSING, "the host's end of the interface is down", async (stage, pod) => {
+  broken('K3.host-down', UNREACHABLE, "the host's end of the interface is down", async (stage, pod) => {
     const host = await hostEndOf(stage, pod)
     if (host === undefined) throw new NotApplicable('the interface has no other end on the host')
     await stage.run(stage.node.netns, ['ip', 'link', 'set', host.name, 'down'])

@@ -2,6 +2,7 @@ import { type Check, NotApplicable, SPEC } from '../check.ts'
 import { codeOf, describeOutcome } from '../outcome.ts'
 import { interfacesOf } from '../result.ts'
 import { type AddedPod, type Stage, isInterfaceOf } from '../stage.ts'
+import { assertSupported } from './version.ts'
 
 const LATER = `${SPEC.check}: "must allow for a later chained plugin to have modified networking resources"`
 
@@ -38,6 +39,7 @@ export const checkVerbChecks: readonly Check[] = [
     source: `${SPEC.skel}: CHECK came with 0.4.0`,
     expected: 'CHECK with a configuration of 0.3.1 is refused with code 1.',
     async run(stage) {
+      await assertSupported(stage, '0.4.0')
       const pod = await stage.pod()
       const outcome = await stage.call('CHECK', { attachment: pod.attachment, keys: { cniVersion: '0.3.1' } })
       stage.expect(codeOf(outcome) === 1, describeOutcome(outcome))

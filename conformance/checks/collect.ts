@@ -2,6 +2,7 @@ import { type Check, NotApplicable, SPEC } from '../check.ts'
 import { leftoversSince } from '../leftovers.ts'
 import { codeOf, describeOutcome } from '../outcome.ts'
 import type { AddedPod, Stage } from '../stage.ts'
+import { assertSupported } from './version.ts'
 
 const STALE = `${SPEC.gc}: "SHOULD remove as many stale resources as possible [...] any IPAM reservations associated with attachments not in the provided list"`
 
@@ -13,6 +14,7 @@ export const collectChecks: readonly Check[] = [
     source: `${SPEC.skel}: GC came with 1.1.0`,
     expected: 'GC with a configuration of 1.0.0 is refused with code 1.',
     async run(stage) {
+      await assertSupported(stage, '1.1.0')
       const outcome = await stage.call('GC', { keys: { cniVersion: '1.0.0', 'cni.dev/valid-attachments': [] } })
       stage.expect(codeOf(outcome) === 1, describeOutcome(outcome))
     },

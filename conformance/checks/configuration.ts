@@ -82,6 +82,30 @@ export const configurationChecks: readonly Check[] = [
     },
   },
   {
+    id: 'C8.unreadable-input',
+    basis: 'our-reading',
+    source: `${SPEC.error}, code 5: "I/O failure. For example, failed to read network config bytes from stdin"`,
+    expected: 'Input that cannot be read, a folder, is refused with code 5.',
+    async run(stage) {
+      const pod = await stage.pod()
+      const outcome = await stage.call('ADD', { attachment: pod.attachment, stdinPath: '/' })
+      stage.expectFailure(outcome)
+      stage.expect(codeOf(outcome) === 5, () => `code ${codeOf(outcome) ?? 'none'}: ${describeOutcome(outcome)}`)
+    },
+  },
+  prevResultBorne(
+    'C9.prev-result-without-version',
+    'library',
+    'reference library 1.3, pkg/version ParsePrevResult: before 1.0 a result may have no version, and that of the configuration is meant',
+    ['A prevResult without cniVersion', withoutVersion],
+  ),
+  prevResultBorne(
+    'C9.prev-result-in-go-spelling',
+    'lesson',
+    'programs in Go read keys in any case, and ParsePrevResult of the reference library writes CNIVersion',
+    ['A prevResult with CNIVersion beside cniVersion', result => ({ CNIVersion: result['cniVersion'], ...result })],
+  ),
+  {
     id: 'C2.unknown-keys',
     basis: 'lesson',
     source: `${SPEC.configuration}: a plugin "may generate an error if called with unknown fields", and conflists carry keys for others`,
@@ -143,6 +167,32 @@ export const configurationChecks: readonly Check[] = [
 
 function keys(keys: JsonObject): DirectCall {
   return { keys }
+}
+
+/** DEL, and CHECK where there is one, with a prevResult that was changed on its way. */
+function prevResultBorne(
+  id: Check['id'],
+  basis: Check['basis'],
+  source: string,
+  [what, change]: readonly [string, (result: JsonObject) => JsonObject],
+): Check {
+  return {
+    id,
+    basis,
+    source,
+    expected: `${what} is borne, by CHECK and by DEL.`,
+    async run(stage) {
+      const pod = await stage.added()
+      const changed = change(pod.result)
+      if (stage.runtime.hasVerb('CHECK')) stage.expectSuccess(await stage.runtime.check(pod.attachment, changed))
+      stage.expectSuccess(await stage.runtime.del(pod.attachment, changed))
+    },
+  }
+}
+
+function withoutVersion(result: JsonObject): JsonObject {
+  const { cniVersion: _, ...others } = result
+  return others
 }
 
 function refusal(id: Check['id'], expected: string, call: DirectCall, codes: readonly number[]): Check {

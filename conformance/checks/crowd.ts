@@ -80,8 +80,8 @@ export const crowdChecks: readonly Check[] = [
   },
   {
     id: 'X1.killed-del-then-del',
-    basis: 'should',
-    source: `${SPEC.del}: "should generally complete a DEL action without error even if some resources are missing"`,
+    basis: 'lesson',
+    source: `${SPEC.del}: "should generally complete a DEL action without error even if some resources are missing"; it does not speak of kills`,
     expected: 'A DEL after a DEL that was killed at any moment succeeds and leaves nothing.',
     run: async stage =>
       await killRounds(stage, async (pod, killAfterMs) => {

@@ -2,9 +2,11 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type JsonObject, isObject } from '../../e2e/netns/harness/json.ts'
-import { type Check, SPEC, Unmet } from '../check.ts'
+import { familyOf } from '../address.ts'
+import { type Check, NotApplicable, SPEC, Unmet } from '../check.ts'
 import { DELEGATE, Delegate, type DelegateCall } from '../fixture/delegate.ts'
-import type { Runtime } from '../runtime.ts'
+import { ipsOf } from '../result.ts'
+import type { ChainOutcome, Runtime } from '../runtime.ts'
 import type { Stage } from '../stage.ts'
 
 export const MUST_EXECUTE = `${SPEC.delegation}: "If a plugin is executed with CHECK, DEL, or GC, it must also execute any delegated plugins. If any of the delegated plugins return error, error should be returned by the upper plugin."`
@@ -14,6 +16,8 @@ export const REFUSAL = { cniVersion: '1.0.0', code: 123, msg: 'the delegate refu
 
 interface Delegation {
   readonly stage: Stage
+  /** The address that the delegate gives, without a length. */
+  readonly address: string
   readonly delegate: Delegate
   readonly runtime: Runtime
 }
@@ -38,10 +42,11 @@ export function delegated({ verb, run, ...check }: DelegationCheck): Check {
         conflist: withDelegate(stage.subject.conflist),
         cniPath: [folder, ...stage.subject.cniPath],
       })
-      await delegate.answer('ADD', { stdout: JSON.stringify(ipamResult(runtime.list.cniVersion)) })
+      const ip = await addressToGive(stage)
+      await delegate.answer('ADD', { stdout: JSON.stringify(ipamResult(runtime.list.cniVersion, ip)) })
       await stage.prime({ runtime })
       await delegate.forgetCalls()
-      await run({ stage, delegate, runtime })
+      await run({ stage, delegate, runtime, address: ip.address.replace(/\/.*/, '') })
     },
   }
 }
@@ -52,15 +57,47 @@ function withDelegate(conflist: JsonObject): JsonObject {
   return { ...conflist, plugins: [{ ...plugin, ipam: { type: DELEGATE } }, ...others] }
 }
 
-/** What an IPAM plugin gives in `cniVersion`: one address of a documentation range, and a default route. */
-function ipamResult(cniVersion: string): JsonObject {
+/** An address as an IPAM plugin gives it. */
+interface GivenIp {
+  readonly address: string
+  readonly gateway: string
+}
+
+/** Of a documentation range, for a plugin that takes any address. */
+const ANY_IP: GivenIp = { address: '203.0.113.7/24', gateway: '203.0.113.1' }
+
+/**
+ * What the delegate is to give: an address with a gateway that the network's own IPAM plugin has given and taken back. One of
+ * another subnet would be refused for good reasons, by a bridge that has the address of the gateway already. Where pods get bare
+ * addresses without a subnet, any will do.
+ */
+async function addressToGive(stage: Stage): Promise<GivenIp> {
+  const pod = await stage.added()
+  await stage.runtime.del(pod.attachment, pod.result)
+  const own = ipsOf(pod.result).flatMap(({ address, gateway }) =>
+    typeof address === 'string' && typeof gateway === 'string' ? [{ address, gateway }] : [],
+  )
+  return own.find(({ address }) => familyOf(address) === 'ipv4' && !address.endsWith('/32')) ?? ANY_IP
+}
+
+/** What an IPAM plugin gives in `cniVersion`: one address, and a default route. */
+function ipamResult(cniVersion: string, ip: GivenIp): JsonObject {
   const isOld = cniVersion.startsWith('0.')
-  return {
-    cniVersion,
-    ips: [{ ...(isOld ? { version: '4' } : {}), address: '203.0.113.7/24', gateway: '203.0.113.1' }],
-    routes: [{ dst: '0.0.0.0/0' }],
-    dns: {},
-  }
+  return { cniVersion, ips: [{ ...(isOld ? { version: '4' } : {}), ...ip }], routes: [{ dst: '0.0.0.0/0' }], dns: {} }
+}
+
+/**
+ * Holds that the plugin failed because the delegate did.
+ *
+ * @throws {NotApplicable} when the delegate was not executed at all: that is another check's to say.
+ */
+export async function expectPassedOn(
+  { stage, delegate }: Pick<Delegation, 'stage' | 'delegate'>,
+  { verb, outcome }: { readonly verb: string; readonly outcome: ChainOutcome },
+): Promise<void> {
+  const isExecuted = (await delegate.calls()).some(call => call.verb === verb)
+  if (!isExecuted) throw new NotApplicable(`the delegate was not executed with ${verb}`)
+  stage.expectFailure(outcome)
 }
 
 /** The first call with `verb`; notes a problem when there is none. */

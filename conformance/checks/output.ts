@@ -1,5 +1,6 @@
-import { type Check, SPEC } from '../check.ts'
-import { type Outcome, describeOutcome, documentOf } from '../outcome.ts'
+import type { JsonObject } from '../../e2e/netns/harness/json.ts'
+import { type Check, NotApplicable, SPEC } from '../check.ts'
+import { type Outcome, codeOf, describeOutcome, documentOf, wordsOf } from '../outcome.ts'
 import type { Stage } from '../stage.ts'
 
 /** Codes below 100 that the specification or the reference library defines; the rest of them is reserved. */
@@ -90,6 +91,24 @@ export const outputChecks: readonly Check[] = [
       ),
   },
   {
+    id: 'C6.unsupported-field-named',
+    basis: 'must',
+    source: `${SPEC.error}, code 2: "The error message must contain the key and value of the unsupported field"`,
+    expected: 'An error with code 2 names the key and the value that are not supported.',
+    async run(stage) {
+      for (const keys of UNSUPPORTED) {
+        const pod = await stage.pod()
+        await stage.call('ADD', { attachment: pod.attachment, keys })
+      }
+      const isAsked = (outcome: Outcome): boolean => hasFailed(outcome) && codeOf(outcome) === 2
+      const answers = [...stage.journal, ...stage.outcomes].filter(isAsked)
+      if (answers.length === 0) throw new NotApplicable('no call was answered with code 2')
+      const unnamed = answers.find(outcome => !namesField(outcome))
+      stage.expect(unnamed === undefined, () => (unnamed === undefined ? '' : describeOutcome(unnamed)))
+      if (unnamed !== undefined) stage.noteExample(unnamed)
+    },
+  },
+  {
     id: 'O7.reserved-codes',
     basis: 'must',
     source: `${SPEC.error}: "Error codes 0-99 are reserved for well-known errors"`,
@@ -108,6 +127,29 @@ export const outputChecks: readonly Check[] = [
       holdsForAll(stage, outcome => !isVerb(outcome, 'ADD') || errorsHave(outcome, ({ code }) => code !== 3)),
   },
 ]
+
+/** Keys and values that few plugins support: who minds the value of another's key may say so with code 2, or not at all. */
+const UNSUPPORTED: readonly JsonObject[] = [
+  { mode: 'conformance-mode' },
+  { runtimeConfig: { infinibandGUID: 'c2:11:22:33:44:55:66:77' } },
+]
+
+/** True when the words of the error hold a key of the configuration together with its value. */
+function namesField(outcome: Outcome): boolean {
+  const words = wordsOf(outcome)
+  return fieldsOf(JSON.parse(outcome.stdin)).some(([key, value]) => words.includes(key) && words.includes(value))
+}
+
+/** Every key at any depth with each text, number or truth value that is below it. */
+function fieldsOf(value: unknown, key = ''): readonly (readonly [key: string, value: string])[] {
+  if (typeof value !== 'object' || value === null) return [[key, String(value)]]
+  const isList = Array.isArray(value)
+  return Object.entries(value).flatMap(([name, each]) => {
+    const own = isList ? key : name
+    const below = fieldsOf(each, own)
+    return [...below, ...below.map(([, text]) => [own, text] as const)]
+  })
+}
 
 type ErrorKeys = { readonly [key in 'code' | 'msg' | 'cniVersion']?: unknown }
 

@@ -35,6 +35,9 @@ export const versionChecks: readonly Check[] = [
     source: `${SPEC.versionResult}: "The value of cniVersion specified on input"`,
     expected: `VERSION asked with cniVersion ${cniVersion} answers with cniVersion ${cniVersion}.`,
     async run(stage) {
+      // Up to 0.4.0 the specification asked for no echo: of a plugin that ends there nothing can be asked.
+      await assertSupported(stage, cniVersion)
+      await assertSupported(stage, '1.0.0')
       const outcome = await stage.call('VERSION', { stdin: JSON.stringify({ cniVersion }) })
       stage.expect(documentOf(outcome)?.['cniVersion'] === cniVersion, describeOutcome(outcome))
     },
@@ -99,6 +102,12 @@ export const versionChecks: readonly Check[] = [
     },
   },
 ]
+
+/** @throws {NotApplicable} when the plugin does not list the version. */
+export async function assertSupported(stage: Stage, cniVersion: Version): Promise<void> {
+  const isListed = (await supportedVersions(stage)).includes(cniVersion)
+  if (!isListed) throw new NotApplicable(`the plugin does not support ${cniVersion}`)
+}
 
 async function supportedVersions(stage: Stage): Promise<readonly unknown[]> {
   const versions = documentOf(await stage.call('VERSION', {}))?.['supportedVersions']

@@ -9,8 +9,8 @@ const MODULE = 'github.com/containernetworking/plugins'
 const VERSION = 'v1.9.1'
 
 /**
- * The last version of flannel's plugin that its own module path does not need: flannel-io/cni-plugin is not on every Go module
- * proxy, and the plugin lived here before.
+ * The last version of flannel's plugin from where it lived before it got a repository of its own: the Go module proxy refuses
+ * flannel-io/cni-plugin (403, "not available").
  */
 const FLANNEL = { packagePath: `${MODULE}/plugins/meta/flannel`, version: 'v0.9.1' }
 
@@ -42,14 +42,13 @@ const CAPABILITIES = { ips: true }
 const UPLINK = 'ip link add uplink0 up type veth peer name outside0 && ip link set outside0 up'
 
 export const REFERENCE_PEERS: readonly Peer[] = [
-  reference('ptp', { ipMasq: true, capabilities: CAPABILITIES }),
+  reference('ptp', { keys: { ipMasq: true, capabilities: CAPABILITIES } }),
   reference('bridge', {
-    bridge: 'cni0',
-    isGateway: true,
-    ipMasq: true,
-    capabilities: { ...CAPABILITIES, mac: true },
+    keys: { bridge: 'cni0', isGateway: true, ipMasq: true, capabilities: { ...CAPABILITIES, mac: true } },
+    // It takes addresses of one subnet on one bridge, whose gateway the bridge is.
+    smallKeys: { bridge: 'cni1' },
   }),
-  reference('macvlan', { master: 'uplink0', capabilities: CAPABILITIES }, UPLINK),
+  reference('macvlan', { keys: { master: 'uplink0', capabilities: CAPABILITIES }, setup: UPLINK }),
   {
     title: 'loopback',
     version: `${MODULE} ${VERSION}: loopback`,
@@ -61,7 +60,7 @@ export const REFERENCE_PEERS: readonly Peer[] = [
   },
   {
     title: 'flannel',
-    version: `${MODULE} ${FLANNEL.version}: flannel, over bridge and host-local ${VERSION}`,
+    version: `${MODULE} ${FLANNEL.version}: flannel, over bridge and host-local ${VERSION}. The last release from there (2021); the newer github.com/flannel-io/cni-plugin is refused by the Go module proxy (403), so nothing is said of it here`,
     async subject(folder) {
       const subject = await common(folder, 'flannel')
       await copyFile(await goTool(FLANNEL), join(subject.cniPath[0] ?? '', 'flannel'))
@@ -84,11 +83,19 @@ export const REFERENCE_PEERS: readonly Peer[] = [
   },
 ]
 
+interface Options {
+  /** Of the plugin configuration object. */
+  readonly keys: JsonObject
+  /** What is different in the small network. */
+  readonly smallKeys?: JsonObject
+  readonly setup?: string
+}
+
 /** A plugin of the reference distribution, with host-local for its addresses. */
-function reference(type: string, keys: JsonObject, setup?: string): Peer {
-  function network(name: string, ranges: readonly object[]): JsonObject {
+function reference(type: string, { keys, smallKeys = {}, setup }: Options): Peer {
+  function network(name: string, ranges: readonly object[], others: JsonObject = {}): JsonObject {
     const ipam = { type: 'host-local', ranges, routes: ROUTES.slice(0, ranges.length) }
-    return { cniVersion: '1.1.0', name, plugins: [{ type, ...keys, ipam }] }
+    return { cniVersion: '1.1.0', name, plugins: [{ type, ...keys, ...others, ipam }] }
   }
   return {
     title: type,
@@ -97,7 +104,7 @@ function reference(type: string, keys: JsonObject, setup?: string): Peer {
       ...(await common(folder, type)),
       conflist: network('pods', RANGES),
       families: ['ipv4', 'ipv6'],
-      exhaustible: { conflist: network('small', SMALL.ranges), addresses: SMALL.addresses },
+      exhaustible: { conflist: network('small', SMALL.ranges, smallKeys), addresses: SMALL.addresses },
       ...(setup === undefined ? {} : { setup }),
     }),
   }
