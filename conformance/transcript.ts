@@ -21,9 +21,10 @@ export class Transcript {
   #steps: Step[] = []
   #dropped = 0
 
-  add(step: Step): void {
+  /** Takes of an outcome what a step has, and nothing else. */
+  add({ command, exitCode, stdout, stderr }: Step): void {
     if (this.#steps.length >= MAX_STEPS) this.#dropped += 1
-    else this.#steps.push({ ...step, stdout: cut(step.stdout), stderr: cut(step.stderr) })
+    else this.#steps.push({ command, exitCode, stdout: cut(stdout), stderr: cut(stderr) })
   }
 
   clear(): void {

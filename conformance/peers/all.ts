@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Peer } from './peer.ts'
-import { REFERENCE_PEERS, referenceFolder } from './reference.ts'
+import { REFERENCE_PEERS, SYSTEM_PATH, referenceFolder } from './reference.ts'
 import { VARIANTS, tulleSubject } from './tulle.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
@@ -11,7 +11,7 @@ const OWN_PEERS: readonly Peer[] = VARIANTS.filter(({ name }) => name.endsWith('
   title: `Tulle, ${variant.name.replace(', dual stack', '')}`,
   version: `this repository, ${ownVersion()}`,
   subject: async folder => {
-    const reference = { cniPath: [await referenceFolder(folder, 'tulle')], env: { PATH: process.env['PATH'] ?? '' } }
+    const reference = { cniPath: [await referenceFolder(folder, 'tulle')], env: { PATH: SYSTEM_PATH } }
     return await tulleSubject(variant, folder, reference)
   },
 }))

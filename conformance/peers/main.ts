@@ -2,7 +2,7 @@
  * `npm run conformance:peers [-- TITLE ...]`: holds Tulle and other plugins against the suite and writes docs/conformance.md.
  *
  * The reports, with what is needed to see each failure again, are kept in conformance/results. With titles only those plugins
- * are held against it anew; the page has all of which there are reports.
+ * are held against it anew; the page has all of which there are reports. With `--page` the page is written anew, and nothing else.
  */
 import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -17,13 +17,14 @@ const PAGE = join(import.meta.dirname, '../../docs/conformance.md')
 /** Plugins at once: the suite waits more than it works. */
 const AT_ONCE = 3
 
-const titles = process.argv.slice(2)
+const isPageOnly = process.argv[2] === '--page'
+const titles = isPageOnly ? [] : process.argv.slice(2)
 const unknown = titles.filter(title => !PEERS.some(peer => peer.title === title))
 if (unknown.length > 0) throw new Error(`${unknown.join(', ')}: want ${PEERS.map(({ title }) => title).join(', ')}`)
 const asked = PEERS.filter(({ title }) => titles.length === 0 || titles.includes(title))
 
 mkdirSync(RESULTS, { recursive: true })
-const queue = [...asked]
+const queue = isPageOnly ? [] : [...asked]
 await Promise.all(Array.from({ length: AT_ONCE }, work))
 writeFileSync(PAGE, renderPage(reports()))
 

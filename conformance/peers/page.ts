@@ -53,6 +53,8 @@ checks, black box, by the specification 1.1.0 alone.
 What a check is based on: *must* and *should* are the specification's; *library* is what skel and libcni do where the specification is silent; a *lesson* is what broke
 in the field, and no plugin promises it. A ✗ at a lesson breaks no rule.
 
+A check that accuses wrongly is a bug of the suite: please say so.
+
 The commands, with environment and standard input, that show a failure again, and what came of them, are in [conformance/results/](../conformance/results/), under
 \`steps\` of the finding. They name namespaces, which the first steps make.
 `

@@ -38,6 +38,9 @@ const ROUTES = [{ dst: '0.0.0.0/0' }, { dst: '::/0' }]
 /** What host-local can do for whoever it gives addresses. */
 const CAPABILITIES = { ips: true }
 
+/** Where the plugins find the programs of the system. */
+export const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+
 /** An interface of the node that a macvlan can hang on. */
 const UPLINK = 'ip link add uplink0 up type veth peer name outside0 && ip link set outside0 up'
 
@@ -116,7 +119,7 @@ async function common(folder: string, name: string): Promise<Omit<Subject, 'conf
   return {
     name,
     cniPath: [bin],
-    env: { PATH: process.env['PATH'] ?? '' },
+    env: { PATH: SYSTEM_PATH },
     stateFolders: ['/var/lib/cni'],
     referencePath: [bin],
   }

@@ -12,6 +12,8 @@ import { countVerdicts, renderCounts } from '../report/table.ts'
 import { type Finding, runSuite } from '../suite.ts'
 import { PEERS } from './all.ts'
 
+const ROOT = join(import.meta.dirname, '../..')
+
 const [title, file, only = ''] = process.argv.slice(2)
 const peer = PEERS.find(peer => peer.title === title)
 if (peer === undefined || file === undefined)
@@ -22,7 +24,9 @@ const subject = await peer.subject(folder.path)
 const anew = await runSuite(subject, { checks: selectChecks(only.split(',').filter(word => word !== '')) })
 const findings = only === '' ? anew : merged(await readFile(file, 'utf8'), anew)
 const report = { title, version: peer.version, ...jsonReport(subject, findings) }
-await writeFile(file, `${JSON.stringify(report, null, 1)}\n`)
+// A report says how to see a failure again, and nothing of the machine on which it was seen.
+const text = JSON.stringify(report, null, 1).replaceAll(folder.path, '/tmp/peer').replaceAll(ROOT, '.')
+await writeFile(file, `${text}\n`)
 process.stderr.write(`${title}: ${renderCounts(countVerdicts(findings))}\n`)
 
 /** The findings of an earlier report, with those of `anew` in their places. */
