@@ -35,8 +35,8 @@ const HAND_OVER_EVERY_MS = 30_000
 const INSTALL_EVERY_MS = 60_000
 const CONDITIONS_EVERY_MS = 300_000
 const IPAMD_EVERY_MS = 15_000
-/** How soon sets are found that the first pod with masquerade has made. A look at none costs next to nothing. */
-const MASQUERADE_EVERY_MS = 2_000
+/** How soon sets are found that somebody has flushed. A look costs next to nothing while nobody has changed a table. */
+const MASQUERADE_EVERY_MS = 1_000
 const HOST_EVERY_MS = 300_000
 const IPAMD_METRICS_TIMEOUT_MS = 3_000
 
@@ -187,12 +187,24 @@ export async function startAgent(
     onError: complaints.about('installing the conflist'),
   })
 
-  const masquerade = new Masquerade({ openKernel: edges.openKernel, exempt: () => state.routing?.exempt, log })
+  const masquerade = new Masquerade({
+    openKernel: edges.openKernel,
+    exempt: () => state.routing?.exempt,
+    log,
+    onTold: () => update(() => (state.masquerade = 'told')),
+  })
+  const tellMasqueradeError = complaints.about('telling masquerade where the cluster is')
   const masqueradeLoop = new LevelLoop({
     pass: () => masquerade.pass(),
     everyMs: MASQUERADE_EVERY_MS,
-    restFactor: 1,
-    onError: complaints.about('telling masquerade where the cluster is'),
+    // Where pods come and go, tables change all the time, and a large cluster makes large sets.
+    restFactor: 10,
+    onError: error => {
+      tellMasqueradeError(error)
+      // What was told once is there still, as far as is known.
+      if (state.masquerade === 'told') return
+      update(() => (state.masquerade = { failure: (error as Error).message }))
+    },
   })
 
   const pages = pagesOf({
@@ -228,6 +240,7 @@ export async function startAgent(
       await server.close()
       client[Symbol.dispose]()
       await Promise.all(running)
+      masquerade[Symbol.dispose]()
       kernel[Symbol.dispose]()
     },
   }

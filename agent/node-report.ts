@@ -25,8 +25,8 @@ export class NodeReport {
   /** One look. Rejects when the API server does not take it. */
   async pass(): Promise<boolean> {
     const { client, nodeName, nodeUid, state, nowUnixMs } = this.#options
-    // Not before ipamd was asked: a restart of the agent must not make the node unavailable for a moment.
-    if (state.routing === undefined || state.isAskingIpamd) return true
+    // A restart of the agent must not make the node unavailable for a moment.
+    if (state.isStarting) return true
     const conditions = conditionsOf({ ...state.findings, nowUnixMs: nowUnixMs() })
     await writeConditions(client, nodeName, conditions)
     const events = eventsOf(this.#told, conditions)

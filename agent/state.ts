@@ -10,6 +10,8 @@ import type { RoutingReport } from './routing.ts'
 export class AgentState {
   routing: RoutingReport | undefined
   handOver: HandOverReport | undefined
+  /** Whether masquerade knows the cluster, or why it does not; undefined until it was told, or could not be. */
+  masquerade: 'told' | { readonly failure: string } | undefined
   /** Undefined while ipamd does not answer. */
   ipamd: IpamdReport | undefined
   /** Undefined until the node was looked at. */
@@ -25,9 +27,10 @@ export class AgentState {
     if (contact.kind !== 'failed') this.contactAtUnixMs = nowUnixMs
   }
 
-  /** True until ipamd was told the pod CIDRs for the first time, or could not be told. */
-  get isAskingIpamd(): boolean {
-    return (this.routing?.podCidrs.length ?? 0) > 0 && this.handOver === undefined
+  /** True until the cluster is known, and ipamd and masquerade were told of it for the first time, or could not be told. */
+  get isStarting(): boolean {
+    if (this.routing === undefined) return true
+    return this.routing.podCidrs.length > 0 && (this.handOver === undefined || this.masquerade === undefined)
   }
 
   /** What the node's conditions follow from. */
@@ -46,6 +49,9 @@ export class AgentState {
     // One route that is refused leaves one node out, and is told as such; when none is taken, something is wrong here.
     const isRefusedAll = routing.failures.length > 0 && routing.failures.length === routing.changes
     const missing = isRefusedAll ? [`the kernel refused: ${routing.failures[0]}`] : []
+    // A pod that starts before that would be seen with its node's address.
+    if (this.masquerade === undefined) missing.push('masquerade does not know the cluster yet')
+    else if (this.masquerade !== 'told') missing.push(`masquerade cannot know the cluster: ${this.masquerade.failure}`)
     if (handOver === undefined) return [...missing, 'ipamd was not told the pod CIDRs yet']
     if (handOver.failure !== undefined) return [...missing, `ipamd did not take the pod CIDRs: ${handOver.failure}`]
     const isTaken = routing.podCidrs.every(prefix => handOver.podCidrs.some(taken => equalPrefixes(taken, prefix)))

@@ -565,6 +565,15 @@ export function kernelContract(name: string, open: () => Promise<ContractSubject
     t.equal(await kernel.ensureSetContent(CLUSTER_PREFIXES[6], [parsePrefix('fd00::/8')], soon()), false)
   })
 
+  test('makes sets alone, whose prefixes stay when rules come that read them', async (t, { kernel }) => {
+    const sets = [CLUSTER_PREFIXES[4], CLUSTER_PREFIXES[6]]
+    await kernel.replaceRuleset({ sets, chains: [] }, soon())
+    const ensure = () => kernel.ensureSetContent(CLUSTER_PREFIXES[4], [parsePrefix('10.244.0.0/16')], soon())
+    t.equal(await ensure(), true)
+    await kernel.replaceRuleset(masqueradeRuleset([]), soon())
+    t.equal(await ensure(), false)
+  })
+
   test('forgets flows of which there are none', async (t, { kernel }) => {
     const ports = [{ hostPort: 53, podAddress: parseAddress('10.0.0.7'), podPort: 53 }]
     t.equal(await outcomeOf(kernel.apply({ do: 'forget-flows', ports }, soon())), 'done')
