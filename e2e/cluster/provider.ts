@@ -33,6 +33,9 @@ export interface ClusterProvider {
    */
   exec(nodeName: string, command: Command, timeoutMs?: number): Promise<string>
 
+  /** Whether `addNode()` works: kind makes its nodes when it makes the cluster. */
+  readonly canAddNodes: boolean
+
   /** Makes another node; returns when its kubelet was started. Waiting for Ready is the caller's. */
   addNode(): Promise<ClusterNode>
 

@@ -45,6 +45,7 @@ export interface KindDescription {
 /** A cluster that the real `kind` made, in a Docker engine of its own. */
 export class KindCluster implements ClusterProvider {
   readonly description: KindDescription
+  readonly canAddNodes = false
 
   constructor(description: KindDescription) {
     this.description = description

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { kill } from 'node:process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -85,10 +86,21 @@ async function powerOn(facts: ClusterFacts, index: number): Promise<NodeDescript
   return { index, name: spec.name, addresses: [spec.address4, spec.address6], initPid }
 }
 
-/** Kills every process of the node at once; its namespaces go with them. */
-export async function killNode({ initPid, name }: NodeDescription): Promise<void> {
+/** Kills every process of the node at once; its namespaces and its cgroups go with them. */
+export async function killNode({ cgroup }: ClusterFacts, { initPid, name }: NodeDescription): Promise<void> {
   kill(initPid, 'SIGKILL')
   await until(`the end of ${name}`, async () => !(await isRunning(initPid)), DIE_MS)
+  // A machine that starts has no cgroups of before: for each of them kubelet would wait three seconds.
+  await until(`the end of the cgroups of ${name}`, async () => isRemoved(`${cgroup}/${name}`), DIE_MS)
+}
+
+/** Removes a cgroup from every v1 hierarchy, with those below it. False while one is busy: its last process is still ending. */
+async function isRemoved(cgroup: string): Promise<boolean> {
+  const hierarchies = (await readdir('/sys/fs/cgroup')).map(hierarchy => `/sys/fs/cgroup/${hierarchy}/${cgroup}`)
+  const left = hierarchies.filter(path => existsSync(path))
+  if (left.length === 0) return true
+  await runCommand(['find', ...left, '-depth', '-type', 'd', '-delete'])
+  return true
 }
 
 /** Throws a dead node's disk away. */

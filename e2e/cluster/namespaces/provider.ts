@@ -19,6 +19,7 @@ const RESTART_MS = 30_000
  */
 export class NamespaceProvider implements ClusterProvider {
   readonly kubeconfigFile: string
+  readonly canAddNodes = true
   readonly outsideAddresses = [OUTSIDE.address4, OUTSIDE.address6] as const
   readonly #file: string
 
@@ -54,7 +55,7 @@ export class NamespaceProvider implements ClusterProvider {
   async removeNode(nodeName: string): Promise<void> {
     const description = await this.#read()
     const node = workerOf(description, nodeName)
-    await killNode(node)
+    await killNode(description, node)
     await discardNode(description, node.index)
     await writeDescription(this.#file, { ...description, nodes: description.nodes.filter(each => each !== node) })
   }
@@ -62,7 +63,7 @@ export class NamespaceProvider implements ClusterProvider {
   async rebootNode(nodeName: string): Promise<void> {
     const description = await this.#read()
     const node = workerOf(description, nodeName)
-    await killNode(node)
+    await killNode(description, node)
     const started = await startNode(description, node.index)
     const nodes = description.nodes.map(each => (each === node ? started : each))
     await writeDescription(this.#file, { ...description, nodes })

@@ -131,6 +131,22 @@ export class Kubernetes {
     )
   }
 
+  /** The addresses of a pod, Ready or not, as the API server knows them now. */
+  async addressesOf(podName: string): Promise<readonly string[]> {
+    const pod = await this.core.readNamespacedPod({ name: podName, namespace: this.namespace })
+    return (pod.status?.podIPs ?? []).flatMap(({ ip }) => ip ?? [])
+  }
+
+  /** How often the containers of each pod were started again. */
+  async restartsOf(podNames: readonly string[]): Promise<readonly number[]> {
+    const { items } = await this.core.listNamespacedPod({ namespace: this.namespace })
+    return podNames.map(podName => {
+      const pod = items.find(({ metadata }) => metadata?.name === podName)
+      if (pod === undefined) throw new Error(`no pod ${podName}`)
+      return (pod.status?.containerStatuses ?? []).reduce((sum, { restartCount }) => sum + restartCount, 0)
+    })
+  }
+
   /** What the events of a pod say. */
   async eventsOf(podName: string): Promise<readonly string[]> {
     const fieldSelector = `involvedObject.name=${podName}`

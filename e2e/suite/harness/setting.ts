@@ -25,7 +25,7 @@ export async function setUp(): Promise<Setting> {
   await kubernetes.createNamespace()
   t.teardown(async () => kubernetes.deleteNamespace())
   const isTulle = process.env[NETWORK_VARIABLE] === 'tulle'
-  if (isTulle) t.afterEach(async () => nothingIsLeaked(provider))
+  if (isTulle) t.afterEach(async () => nothingIsLeaked(provider, kubernetes))
   const nodeNames = (await provider.nodes()).map(({ name }) => name)
   return { provider, kubernetes, isTulle, nodeNames }
 }

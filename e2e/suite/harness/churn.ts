@@ -1,0 +1,42 @@
+import type { Kubernetes } from './kubernetes.ts'
+import { serverPod } from './pods.ts'
+
+/** Waiting for a node whose daemons are being restarted. */
+const ROUND_MS = 120_000
+
+/** How many pods came and went. */
+export interface Churn {
+  readonly during: number
+  readonly afterwards: number
+}
+
+/**
+ * Makes and deletes one pod after the other on every node while `disturb` runs, and until each node has had one that was
+ * made afterwards.
+ *
+ * @throws {Error} when a pod does not become Ready, or does not go, in two minutes; or what `disturb` throws.
+ */
+export async function underChurn(
+  kubernetes: Kubernetes,
+  nodeNames: readonly string[],
+  disturb: () => Promise<void>,
+): Promise<Churn> {
+  let isOver = false
+  let during = 0
+  let afterwards = 0
+  async function churnOn(nodeName: string): Promise<void> {
+    for (let round = 0; ; round++) {
+      const isLast = isOver
+      const name = `churn-${nodeName}-${round}`
+      await kubernetes.createPod(serverPod({ name, nodeName, args: ['pause'] }))
+      await kubernetes.readyPods([name], ROUND_MS)
+      await kubernetes.deletePods([name])
+      if (isLast) afterwards++
+      else during++
+      if (isLast) return
+    }
+  }
+  const disturbed = disturb().finally(() => (isOver = true))
+  await Promise.all([disturbed, ...nodeNames.map(churnOn)])
+  return { during, afterwards }
+}
