@@ -60,8 +60,8 @@ export class Daemons {
     const map = await core.readNamespacedConfigMap({ name: 'tulle', namespace: SYSTEM })
     const config = JSON.parse(map.data?.['agent.json'] ?? '') as { readonly routing: { readonly mode: string } }
     const agentJson = JSON.stringify({ ...config, routing: { ...config.routing, mode } })
-    const body = { ...map, data: { ...map.data, 'agent.json': agentJson } }
-    await core.replaceNamespacedConfigMap({ name: 'tulle', namespace: SYSTEM, body })
+    map.data = { ...map.data, 'agent.json': agentJson }
+    await core.replaceNamespacedConfigMap({ name: 'tulle', namespace: SYSTEM, body: map })
     await this.replaceAll()
     return config.routing.mode
   }
