@@ -4,7 +4,7 @@ import type { StaleReason } from '../../lib/ipam/reconcile.ts'
 import { hostIfNameOf } from '../../lib/plan/link-names.ts'
 import type { BootFacts } from '../store/boot-facts.ts'
 import type { LeaseOrigin, Via } from '../store/lease-origin.ts'
-import { decideStale, staleReasonOf, type Sight } from './decide-stale.ts'
+import { staleReasonOf, suspectStale, type Sight, type Suspicion } from './decide-stale.ts'
 
 const BOOT: BootFacts = { bootId: 'now', initStartTicks: 7, hostNetnsInode: 100 }
 const ATTACHMENT = { network: 'pods', containerId: 'abc', ifName: 'eth0' }
@@ -83,16 +83,35 @@ for (const { name, lease, sight, want } of TABLE) {
   })
 }
 
-t.test(
-  'decideStale() makes another suspicion of a later lease of the attachment, of another boot, of another reason',
-  async t => {
-    const leases = [
-      leaseOf({}, 'tulle'),
-      { ...leaseOf({}, 'tulle'), id: 2 },
-      leaseOf({ bootId: 'before' }),
-      leaseOf({ bootId: 'earlier' }),
-    ]
-    t.equal(new Set(decideStale(leases, NOTHING).map(({ key }) => key)).size, 4)
-    t.same(decideStale([leaseOf({}, 'tulle-ipam')], NOTHING), [])
-  },
-)
+/** What is suspected of these leases, after what was suspected before. */
+function suspicionsAt(nowUptimeMs: number, leases: readonly LeaseOrigin[], before: ReadonlyMap<number, Suspicion>) {
+  const suspicions = new Map<number, Suspicion>()
+  suspectStale(suspicions, leases, { sight: NOTHING, before, nowUptimeMs })
+  return suspicions
+}
+
+const SUSPECTED = leaseOf({ bootId: 'before' }, 'tulle')
+for (const { name, lease, since } of [
+  { name: 'goes on with the same lease', lease: SUSPECTED, since: 10 },
+  { name: 'begins anew with a later lease', lease: { ...SUSPECTED, id: 2 }, since: 20 },
+  { name: 'begins anew with another boot', lease: leaseOf({ bootId: 'earlier' }, 'tulle'), since: 20 },
+  { name: 'begins anew for another reason', lease: leaseOf({}, 'tulle'), since: 20 },
+  { name: 'forgets what looks alive', lease: leaseOf({}, 'tulle-ipam'), since: undefined },
+]) {
+  t.test(`suspectStale() ${name}`, async t => {
+    const first = suspicionsAt(10, [SUSPECTED], new Map())
+    t.equal(suspicionsAt(20, [lease], first).get(lease.id)?.sinceUptimeMs, since)
+    const gone = suspicionsAt(20, [], first)
+    t.equal(suspicionsAt(30, [SUSPECTED], gone).get(1)?.sinceUptimeMs, 30, 'a break ends it')
+  })
+}
+
+t.test('suspectStale() keeps the boot of each lease', async t => {
+  const boots = ['before', 'before', 'earlier', 'before']
+  const leases = boots.map((bootId, index) => ({ ...leaseOf({ bootId }), id: index }))
+  const found = suspicionsAt(1, leases, new Map())
+  t.same(
+    [...found.values()].map(({ boot }) => boot.bootId),
+    boots,
+  )
+})

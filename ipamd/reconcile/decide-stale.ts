@@ -1,9 +1,8 @@
-import { attachmentKeyText, type AttachmentKey } from '../../lib/ipam/attachment.ts'
+import { attachmentKeyText } from '../../lib/ipam/attachment.ts'
 import type { StaleReason } from '../../lib/ipam/reconcile.ts'
 import { hostIfNameOf } from '../../lib/plan/link-names.ts'
 import type { BootFacts } from '../store/boot-facts.ts'
-import type { LeaseOrigin } from '../store/lease-origin.ts'
-import type { Remembered } from './remember.ts'
+import { isSameBoot, type LeaseOrigin } from '../store/lease-origin.ts'
 
 /** What one observation of the node saw. */
 export interface Sight {
@@ -16,11 +15,18 @@ export interface Sight {
   readonly isNetnsAlive: (inode: number) => boolean
 }
 
-/** A lease that looks stale. After a restart of the node that may be all of them: only what tells them apart is kept. */
-export interface Suspicion extends Remembered {
+/**
+ * A lease that looks stale. After a restart of the node that may be all of them: only what tells them apart is kept, and who has the
+ * lease is in the store.
+ */
+export interface Suspicion {
+  /** Of the lease, which keeps it, and no other lease ever has it. */
   readonly id: number
-  readonly attachment: AttachmentKey
   readonly reason: StaleReason
+  /** What "this boot" was when the lease was last asked for. */
+  readonly boot: BootFacts
+  /** When it was first seen, and at every look since; on a clock that nobody sets, in milliseconds. */
+  readonly sinceUptimeMs: number
 }
 
 /**
@@ -51,18 +57,28 @@ function suspect({ boot, via }: LeaseOrigin, sight: Sight): StaleReason | undefi
   return via === 'tulle' ? 'no-interface' : undefined
 }
 
-/** The leases that look stale in what was seen. */
-export function decideStale(leases: readonly LeaseOrigin[], sight: Sight): readonly Omit<Suspicion, 'sinceUptimeMs'>[] {
-  return leases.flatMap(lease => {
+/** Adds those of the leases that look stale now; each begins when it was first suspected for the same reason, without a break. */
+export function suspectStale(
+  suspicions: Map<number, Suspicion>,
+  leases: readonly LeaseOrigin[],
+  { sight, before, nowUptimeMs }: SecondLook,
+): void {
+  // Most of them are of one boot: one object is enough for those that are side by side.
+  let last: BootFacts | undefined
+  for (const lease of leases) {
     const reason = staleReasonOf(lease, sight)
-    return reason === undefined
-      ? []
-      : [{ key: suspicionKey(lease, reason), id: lease.id, attachment: lease.attachment, reason }]
-  })
+    if (reason === undefined) continue
+    const { id, boot } = lease
+    const known = before.get(id)
+    const isSame = known?.reason === reason && isSameBoot(known.boot, boot)
+    last = last !== undefined && isSameBoot(last, boot) ? last : boot
+    suspicions.set(id, isSame ? known : { id, reason, boot: last, sinceUptimeMs: nowUptimeMs })
+  }
 }
 
-/** The same lease for the same reason: a later lease of the attachment, or another reason, begins anew. */
-function suspicionKey({ id, boot }: LeaseOrigin, reason: StaleReason): string {
-  // A lease keeps its id, and no other lease ever has it.
-  return `${id} ${boot.bootId} ${boot.hostNetnsInode} ${reason}`
+/** What was seen, and what was suspected when it was looked at before. */
+export interface SecondLook {
+  readonly sight: Sight
+  readonly before: ReadonlyMap<number, Suspicion>
+  readonly nowUptimeMs: number
 }

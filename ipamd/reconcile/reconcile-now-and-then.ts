@@ -3,7 +3,7 @@ import type { Reconciler } from './reconciler.ts'
 
 /** Runs a turn now, and one in each interval. Stopping waits for the turn that runs. */
 export function reconcileNowAndThen(
-  reconciler: Pick<Reconciler, 'run' | 'settle'>,
+  reconciler: Pick<Reconciler, 'runQuietly' | 'settle'>,
   { intervalMs, log }: { readonly intervalMs: number; readonly log: Log },
 ): { stop(): Promise<void> } {
   let isRunning = false
@@ -22,7 +22,7 @@ export function reconcileNowAndThen(
     if (isRunning) return
     isRunning = true
     try {
-      await reconciler.run({ dryRun: false })
+      await reconciler.runQuietly()
     } catch (cause) {
       log.error('reconciling failed; nothing was changed', { error: cause })
     } finally {

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { removeLink } from '../../lib/attach/leftovers.ts'
-import { attachmentKeyText } from '../../lib/ipam/attachment.ts'
+import { attachmentKeyText, type AttachmentKey } from '../../lib/ipam/attachment.ts'
 import type { CheckReply, Finding, ReconcileReply, StaleLease } from '../../lib/ipam/reconcile.ts'
 import { formatPrefix, type Prefix } from '../../lib/net/prefix.ts'
 import type { Kernel } from '../../lib/plan/kernel.ts'
@@ -13,7 +13,7 @@ import type { Log } from '../../lib/log/json-log.ts'
 import type { BootFacts } from '../store/boot-facts.ts'
 import type { LeaseOrigin } from '../store/lease-origin.ts'
 import { blocksWithoutRoute, compareSides } from './compare.ts'
-import { decideStale, staleReasonOf, type Sight, type Suspicion } from './decide-stale.ts'
+import { staleReasonOf, suspectStale, type SecondLook, type Sight, type Suspicion } from './decide-stale.ts'
 import type { NodeEdges } from './node-edges.ts'
 import { remember, ripe } from './remember.ts'
 import type { StoreView } from './store-view.ts'
@@ -44,8 +44,23 @@ interface Look {
   readonly sight: Sight
 }
 
+/** What one turn has done, or a dry one would do. */
+interface Turn {
+  readonly freed: readonly NamedSuspicion[]
+  /** Not freed, or not yet. */
+  readonly watched: readonly Suspicion[]
+  readonly removed: readonly UnfinishedLink[]
+  readonly repaired: readonly Prefix[]
+}
+
+/** A suspicion, and whose lease it is about. */
+interface NamedSuspicion extends Suspicion {
+  readonly attachment: AttachmentKey
+}
+
 interface Memory {
-  readonly suspicions: ReadonlyMap<string, Suspicion>
+  /** By the id of the lease. */
+  readonly suspicions: ReadonlyMap<number, Suspicion>
   readonly unfinished: ReadonlyMap<string, SeenUnfinishedLink>
 }
 
@@ -67,7 +82,7 @@ export class Reconciler {
   readonly #graceMs: number
   readonly #edges: ReconcilerEdges
   #memory: Memory = { suspicions: new Map(), unfinished: new Map() }
-  #running: Promise<unknown> = Promise.resolve()
+  #running: Promise<void> = Promise.resolve()
 
   constructor({ graceMs }: { readonly graceMs: number }, edges: ReconcilerEdges) {
     this.#graceMs = graceMs
@@ -82,7 +97,21 @@ export class Reconciler {
    *   the next turn.
    */
   run({ dryRun }: { readonly dryRun: boolean }): Promise<ReconcileReply> {
-    return this.#alone(() => this.#turn(dryRun))
+    return this.#alone(async () => {
+      const { freed, watched, removed, repaired } = await this.#turn(dryRun)
+      return {
+        dryRun,
+        freed: freed.map(each => this.#stale(each)),
+        watched: (await this.#named(watched)).map(each => this.#stale(each)),
+        removedLinks: removed.map(({ name }) => name),
+        repairedBlocks: repaired.map(formatPrefix),
+      }
+    })
+  }
+
+  /** As run(), for nobody who wants to know what was done. */
+  async runQuietly(): Promise<void> {
+    await this.#alone(() => this.#turn(false))
   }
 
   /** Compares store and kernel, in both directions. Changes nothing. @throws {KernelError} {StoreError} */
@@ -96,12 +125,16 @@ export class Reconciler {
 
   /** Resolves when no turn runs. */
   async settle(): Promise<void> {
-    await this.#running.catch(() => {})
+    await this.#running
   }
 
   #alone<T>(body: () => Promise<T>): Promise<T> {
-    const result = this.#running.then(body, body)
-    this.#running = result
+    const result = this.#running.then(body)
+    // Not the result itself, which may be large and is nobody's when it was answered.
+    this.#running = result.then(
+      () => {},
+      () => {},
+    )
     return result
   }
 
@@ -111,32 +144,27 @@ export class Reconciler {
     const look = await this.#look(kernel, by)
     const { suspicions } = await this.#remembering(look)
     const more = (await this.#edges.alsoCheck?.(kernel, by)) ?? []
-    return [...this.#findingsOf(look, suspicions), ...more]
+    return [...(await this.#findingsOf(look, suspicions)), ...more]
   }
 
-  async #turn(dryRun: boolean): Promise<ReconcileReply> {
+  async #turn(dryRun: boolean): Promise<Turn> {
     const by = Deadline.in(TURN_MS)
     using kernel = this.#edges.node.openKernel()
     const look = await this.#look(kernel, by)
     const memory = await this.#remembering(look)
     const blocks = blocksWithoutRoute(this.#edges.store.blocks(), look.routes)
-    const stale = this.#ripe(memory.suspicions)
+    // Of what is freed the store knows nothing any more.
+    const stale = await this.#named(this.#ripe(memory.suspicions))
     const links = this.#ripe(memory.unfinished)
     if (!dryRun) this.#memory = memory
     const freed = dryRun ? stale : await this.#freeAll(kernel, stale, by)
     const removed = dryRun ? links : await filterAsync(links, link => this.#remove(kernel, link, by))
     const repaired = dryRun ? blocks : await filterAsync(blocks, block => this.#repair(kernel, block, by))
-    const done = new Set(freed.map(({ key }) => key))
-    return {
-      dryRun,
-      freed: freed.map(each => this.#stale(each)),
-      watched: [...memory.suspicions.values()].filter(({ key }) => !done.has(key)).map(each => this.#stale(each)),
-      removedLinks: removed.map(({ name }) => name),
-      repairedBlocks: repaired.map(formatPrefix),
-    }
+    const done = new Set(freed.map(({ id }) => id))
+    return { freed, watched: [...memory.suspicions.values()].filter(({ id }) => !done.has(id)), removed, repaired }
   }
 
-  #ripe<T extends Suspicion | SeenUnfinishedLink>(memory: ReadonlyMap<string, T>): readonly T[] {
+  #ripe<T extends Suspicion | SeenUnfinishedLink>(memory: ReadonlyMap<unknown, T>): readonly T[] {
     return ripe(memory, { graceMs: this.#graceMs, nowUptimeMs: this.#edges.uptimeMs() })
   }
 
@@ -159,25 +187,36 @@ export class Reconciler {
     const nowUptimeMs = this.#edges.uptimeMs()
     const { suspicions, unfinished } = this.#memory
     return {
-      suspicions: remember(await this.#suspects(sight), { before: suspicions, nowUptimeMs }),
+      suspicions: await this.#suspicions({ sight, before: suspicions, nowUptimeMs }),
       unfinished: remember([...unfinishedLinks(links), ...orphans], { before: unfinished, nowUptimeMs }),
     }
   }
 
-  async #suspects(sight: Sight): Promise<readonly Omit<Suspicion, 'sinceUptimeMs'>[]> {
-    const found: Omit<Suspicion, 'sinceUptimeMs'>[] = []
+  async #suspicions(second: SecondLook): Promise<Memory['suspicions']> {
+    const suspicions = new Map<number, Suspicion>()
     for (let page = this.#edges.store.origins(0, PAGE); page.length > 0;) {
-      found.push(...decideStale(page, sight))
+      suspectStale(suspicions, page, second)
       // Others are served between the pages.
       await nextTurn()
       page = this.#edges.store.origins(page.at(-1)?.id ?? 0, PAGE)
     }
-    return found
+    return suspicions
   }
 
-  #findingsOf({ links, orphans, routes }: Look, suspicions: Memory['suspicions']): readonly Finding[] {
+  /** Those whose lease has not ended, with whose it is. */
+  async #named(suspicions: readonly Suspicion[]): Promise<readonly NamedSuspicion[]> {
+    const named: NamedSuspicion[] = []
+    for (const [index, suspicion] of suspicions.entries()) {
+      if (index % PAGE === PAGE - 1) await nextTurn()
+      const attachment = this.#edges.store.attachmentOf(suspicion.id)
+      if (attachment !== undefined) named.push({ ...suspicion, attachment })
+    }
+    return named
+  }
+
+  async #findingsOf({ links, orphans, routes }: Look, suspicions: Memory['suspicions']): Promise<readonly Finding[]> {
     const { store } = this.#edges
-    const withoutLink = [...suspicions.values()].map(({ attachment, reason }) => ({
+    const withoutLink = (await this.#named([...suspicions.values()])).map(({ attachment, reason }) => ({
       kind: 'lease-without-link' as const,
       detail: `${attachmentKeyText(attachment)} has a lease and no interface: ${reason}`,
       attachment,
@@ -192,8 +231,8 @@ export class Reconciler {
     return [...withoutLink, ...compareSides(sides), ...shaped]
   }
 
-  async #freeAll(kernel: Kernel, stale: readonly Suspicion[], by: Deadline): Promise<readonly Suspicion[]> {
-    const freed: Suspicion[] = []
+  async #freeAll(kernel: Kernel, stale: readonly NamedSuspicion[], by: Deadline): Promise<readonly NamedSuspicion[]> {
+    const freed: NamedSuspicion[] = []
     for (let at = 0; at < stale.length && !by.isPast(); at += BATCH) {
       const batch = stale.slice(at, at + BATCH)
       const outcomes = await Promise.all(
@@ -205,7 +244,11 @@ export class Reconciler {
   }
 
   /** Looks once more, under the lock, and frees. @returns False when the lease may be alive after all, or is gone. */
-  async #free(kernel: Kernel, { id, attachment, reason, sinceUptimeMs }: Suspicion, by: Deadline): Promise<boolean> {
+  async #free(
+    kernel: Kernel,
+    { id, attachment, reason, sinceUptimeMs }: NamedSuspicion,
+    by: Deadline,
+  ): Promise<boolean> {
     const { node, service, store, boot } = this.#edges
     using _lock = await node.lock(attachment, Deadline.in(0))
     // In this order: what asks for the lease after this line makes releaseStale() refuse.
@@ -264,7 +307,7 @@ export class Reconciler {
     }
   }
 
-  #stale({ attachment, reason, sinceUptimeMs }: Suspicion): StaleLease {
+  #stale({ attachment, reason, sinceUptimeMs }: NamedSuspicion): StaleLease {
     return { attachment, reason, sinceMs: Math.round(this.#edges.uptimeMs() - sinceUptimeMs) }
   }
 }

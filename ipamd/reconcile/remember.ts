@@ -17,8 +17,8 @@ export function remember<T extends { readonly key: string }>(
 }
 
 /** Those that were seen twice or more, for at least `graceMs` (checklist R6). */
-export function ripe<T extends Remembered>(
-  memory: ReadonlyMap<string, T>,
+export function ripe<T extends Pick<Remembered, 'sinceUptimeMs'>>(
+  memory: ReadonlyMap<unknown, T>,
   { graceMs, nowUptimeMs }: { readonly graceMs: number; readonly nowUptimeMs: number },
 ): readonly T[] {
   // What was first seen now was seen once, even with a grace of nothing.

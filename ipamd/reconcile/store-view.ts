@@ -3,7 +3,7 @@ import type { Lease } from '../../lib/ipam/lease.ts'
 import type { Address } from '../../lib/net/address.ts'
 import type { Prefix } from '../../lib/net/prefix.ts'
 import type { LeaseOrigin } from '../store/lease-origin.ts'
-import { readBlocks, readOrigin, readOrigins } from '../store/read-origins.ts'
+import { readAttachment, readBlocks, readOrigin, readOrigins } from '../store/read-origins.ts'
 import type { StoreReader } from '../store/store-reader.ts'
 
 /** What is durable, as the reconciler reads it. Every method throws a StoreError when the store can't be read. */
@@ -11,6 +11,8 @@ export interface StoreView {
   /** The next leases after the one of that id, oldest first. */
   readonly origins: (afterId: number, limit: number) => readonly LeaseOrigin[]
   readonly origin: (attachment: AttachmentKey) => LeaseOrigin | undefined
+  /** Who has the lease of that id; undefined when it has ended. */
+  readonly attachmentOf: (id: number) => AttachmentKey | undefined
   readonly leaseOf: (attachment: AttachmentKey) => Lease | undefined
   readonly holderOf: (address: Address) => AttachmentKey | undefined
   readonly blocks: () => readonly Prefix[]
@@ -20,6 +22,7 @@ export function storeView(reader: StoreReader): StoreView {
   return {
     origins: (afterId, limit) => readOrigins(reader, { afterId, limit }),
     origin: attachment => readOrigin(reader, attachment),
+    attachmentOf: id => readAttachment(reader, id),
     leaseOf: attachment =>
       reader
         .leases({ ...attachment, limit: 1, after: 0 })

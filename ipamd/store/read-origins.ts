@@ -27,6 +27,14 @@ export function readOrigin(reader: StoreReader, attachment: AttachmentKey): Leas
   })
 }
 
+/** Who has the lease of that id, when it has not ended. @throws {StoreError} */
+export function readAttachment(reader: StoreReader, id: number): AttachmentKey | undefined {
+  return reader.query('SELECT network, container_id, if_name FROM lease WHERE id = ?', {
+    parameters: [id],
+    read: rows => Array.from(rows, attachmentIn)[0],
+  })
+}
+
 /** The prefixes of the node's blocks. @throws {StoreError} */
 export function readBlocks(reader: StoreReader): readonly Prefix[] {
   return reader.query('SELECT prefix FROM block WHERE node IS NULL ORDER BY id', {
