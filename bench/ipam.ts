@@ -15,7 +15,7 @@ import { debianPlugins } from '../e2e/netns/harness/debian-plugins.ts'
 import { Ipamd } from '../e2e/netns/harness/ipamd.ts'
 import { callIpamd } from '../e2e/netns/harness/lease-client.ts'
 import { BIN_FOLDER, RUN_FOLDER } from '../e2e/netns/harness/tulle.ts'
-import { quantile, renderTable } from './statistics.ts'
+import { quantile, renderTable } from './report/statistics.ts'
 
 const RESULTS = join(import.meta.dirname, 'results')
 const SOCKET = join(RUN_FOLDER, 'ipamd.sock')

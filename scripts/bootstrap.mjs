@@ -33,6 +33,7 @@ const STEPS = {
   'e2e:kind': { packages: [...TEST, 'openssl'], scripts: ['scripts/build.ts', 'scripts/e2e-kind.ts'], tap: true },
   bench: { packages: TEST, scripts: ['scripts/build.ts', 'bench/attach.ts'] },
   'bench:agent': { packages: TEST, scripts: ['scripts/build.ts', 'bench/agent.ts'] },
+  'bench:cross-node': { packages: TEST, scripts: ['scripts/build.ts', 'bench/cross-node.ts'] },
   'bench:ipam': { packages: TEST, scripts: ['scripts/build.ts', 'bench/ipam.ts'] },
   fuzz: { packages: TEST, scripts: ['scripts/build.ts', 'fuzz/main.ts'], tap: true },
   image: { packages: BUILD, scripts: ['scripts/image.ts'] },

@@ -36,8 +36,8 @@ export async function linkIptables(folder: string): Promise<IptablesEnvironment>
   return { LD_LIBRARY_PATH: libraries, XTABLES_LIBDIR: join(libraries, 'xtables') }
 }
 
-/** @throws {Error} on a processor that Tulle is not built for. */
-function multiarchFolder(): string {
+/** The folder below usr/lib in which Debian has libraries. @throws {Error} on a processor that Tulle is not built for. */
+export function multiarchFolder(): string {
   if (process.arch === 'x64') return 'x86_64-linux-gnu'
   if (process.arch === 'arm64') return 'aarch64-linux-gnu'
   throw new Error(`No Debian folder name known for ${process.arch}: want x64 or arm64`)

@@ -131,6 +131,11 @@ export class ClusterNode implements AsyncDisposable {
     return this.#agent
   }
 
+  get ipamd(): Ipamd {
+    if (this.#ipamd === undefined) throw new Error(`${this.plan.name}: ipamd does not run`)
+    return this.#ipamd
+  }
+
   async startIpamd(): Promise<void> {
     await mkdir(this.#folder, { recursive: true })
     this.#ipamd = await Ipamd.start({
@@ -262,7 +267,8 @@ function gatewayOf(network: number): readonly [string, string] {
   return addressesOfPlan({ network, host: 254 })
 }
 
-function bridgeOf(network: number): string {
+/** The bridge in this process's namespace that is the link between the nodes of a network. */
+export function bridgeOf(network: number): string {
   return `br-nodes${network}`
 }
 

@@ -17,3 +17,12 @@ export function renderTable(rows: readonly (readonly string[])[]): string {
     )
     .join('\n')
 }
+
+export function mean(samples: readonly number[]): number {
+  if (samples.length === 0) throw new RangeError('mean of no samples')
+  return sum(samples) / samples.length
+}
+
+export function sum(samples: readonly number[]): number {
+  return samples.reduce((total, each) => total + each, 0)
+}

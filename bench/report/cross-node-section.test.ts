@@ -1,0 +1,29 @@
+import t from 'tap'
+import { crossNodeSection, type CrossNodeRun, type CrossNodeSample } from './cross-node-section.ts'
+import { runOf } from './fake-samples.ts'
+
+const sample = (by: CrossNodeSample['by'], gigabitPerSecond: number): CrossNodeSample => ({
+  mode: 'vxlan',
+  by,
+  gigabitPerSecond,
+  roundTripsPerSecond: 1000,
+  p50Us: 30,
+  p99Us: 60,
+})
+
+function pageOf(...samples: readonly CrossNodeSample[]): string {
+  const { startedAt, endedAt, machine, loadAtEnd } = runOf([])
+  const run: CrossNodeRun = { startedAt, endedAt, machine, loadAtStart: 0, loadAtEnd, seconds: 3, samples }
+  return crossNodeSection(run)
+}
+
+t.test('crossNodeSection() compares medians, and says whether the goal is reached', async t => {
+  const page = pageOf(sample('tulle', 9.8), sample('tulle', 1), sample('tulle', 20), sample('hand', 10))
+  t.match(page, '| vxlan: throughput, Gbit/s | 9.80 | 10.0 | 0.98 × | reached |')
+  t.match(page, '| vxlan: round trip p99, µs | 60.0 | 60.0 | 1.00 × |  |')
+  t.match(pageOf(sample('tulle', 9.7), sample('hand', 10)), '| 9.70 | 10.0 | 0.97 × | missed |')
+})
+
+t.test('crossNodeSection() leaves out a way that was not measured', async t => {
+  t.notMatch(pageOf(sample('tulle', 9.8), sample('hand', 10)), '| direct:')
+})
