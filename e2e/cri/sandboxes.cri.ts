@@ -100,6 +100,27 @@ async function sandboxTests(): Promise<void> {
     },
   )
 
+  t.test("a pod is limited as Kubernetes' annotations of bandwidth say, and its limits go with it (R37)", async t => {
+    const pod = await pods.run({
+      'kubernetes.io/ingress-bandwidth': '8M',
+      'kubernetes.io/egress-bandwidth': '4M',
+    })
+    const qdiscs = (await node.exec('tc', 'qdisc', 'show')).split('\n').filter(line => line.includes(' tbf '))
+    t.match(
+      qdiscs.find(line => / dev tul/.test(line)),
+      / rate 8Mbit /,
+      'what the pod is sent',
+    )
+    t.match(
+      qdiscs.find(line => / dev tib/.test(line)),
+      / rate 4Mbit /,
+      'what it sends',
+    )
+    t.equal(qdiscs.length, 2)
+    await pods.remove(pod)
+    await nothingIsLeft(t)
+  })
+
   t.test('two pods ping each other over IPv4 and IPv6', async t => {
     const [one, two] = [await pods.run(), await pods.run()]
     for (const [from, to] of [

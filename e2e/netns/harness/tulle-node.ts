@@ -181,6 +181,12 @@ function podOf(netns: Netns, attachment: RuntimeAttachment, result: JsonObject):
   }
 }
 
+/** Another network of the same node, served by the same ipamd. */
+export function networkOf(name: string, plugin: JsonObject): CniRuntime {
+  const own = { type: 'tulle', ...plugin, ipam: { type: 'tulle-ipam' } }
+  return new CniRuntime({ conflist: { cniVersion: '1.1.0', name, plugins: [own] }, cniPath: [BIN_FOLDER] })
+}
+
 /** The addresses of a result of any version, without prefix lengths. */
 export function addressesOf(result: JsonObject | undefined): readonly string[] {
   const old = [result?.['ip4'], result?.['ip6']].filter(ip => ip !== undefined).map(ip => asObject(ip, 'ip4')['ip'])
