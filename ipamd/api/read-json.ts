@@ -21,19 +21,26 @@ export async function readJson(request: IncomingMessage): Promise<unknown> {
 }
 
 /** Reads a body of at most MAX_BODY_BYTES. @throws {IpamProblem} too-large, or bad-request when it is cut off. */
-export async function readBody(request: IncomingMessage): Promise<Buffer> {
+export function readBody(request: IncomingMessage): Promise<Buffer> {
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
+  const tooLarge = () => new IpamProblem('too-large', `the body has more than ${MAX_BODY_BYTES} bytes`)
   const chunks: Buffer[] = []
   let length = 0
-  try {
-    for await (const chunk of request as AsyncIterable<Buffer>) {
-      length += chunk.length
-      if (length <= MAX_BODY_BYTES) chunks.push(chunk)
-      else if (length > MAX_DISCARDED_BYTES) break
+  request.on('data', (chunk: Buffer) => {
+    length += chunk.length
+    if (length <= MAX_BODY_BYTES) chunks.push(chunk)
+    else if (length > MAX_DISCARDED_BYTES) {
+      request.pause()
+      reject(tooLarge())
     }
-  } catch (cause) {
-    // The caller has gone away, or has taken too long: nobody reads the answer.
-    throw new IpamProblem('bad-request', `the body ended after ${length} bytes: ${(cause as Error).message}`, { cause })
-  }
-  if (length > MAX_BODY_BYTES) throw new IpamProblem('too-large', `the body has more than ${MAX_BODY_BYTES} bytes`)
-  return Buffer.concat(chunks)
+  })
+  request.on('end', () => (length > MAX_BODY_BYTES ? reject(tooLarge()) : resolve(Buffer.concat(chunks))))
+  // The caller has gone away, or has taken too long: nobody reads the answer.
+  const refuse = (cause: Error) =>
+    reject(new IpamProblem('bad-request', `the body ended after ${length} bytes: ${cause.message}`, { cause }))
+  request.on('error', refuse)
+  request.on('close', () => {
+    if (!request.complete) refuse(new Error('closed'))
+  })
+  return promise
 }

@@ -89,6 +89,16 @@ const SHARED_SOCKETS: ReadonlyMap<string, number> = new Map([
   ['netfilter', NETLINK_NETFILTER],
 ])
 
+/** One look at the kernel. */
+interface Looking {
+  readonly by: Deadline
+  /** For the message of a failure. */
+  readonly doing: string
+  readonly name?: IfName
+  /** Refusals that say that it is not there. */
+  readonly absent?: readonly string[]
+}
+
 interface Progress {
   readonly done: Operation[]
   readonly by: Deadline
@@ -319,18 +329,20 @@ class LinuxKernel implements Kernel {
   }
 
   async observeLink(at: Place, name: IfName, by: Deadline): Promise<ObservedLink | undefined> {
-    try {
-      const reply = await this.#get(at, encode.getLink({ name }), by, `ip link show dev ${name}`)
-      if (reply === undefined) return undefined
-      const link = decode.decodeLink(reply)
-      // What is done to it after this look is done to the very link that was seen.
-      this.#indexes.set(`${at}:${name}`, link.index)
-      return link
-    } catch (error) {
+    const reply = await this.#get(at, encode.getLink({ name }), {
+      by,
+      doing: 'ip link show dev',
+      name,
+      absent: NO_SUCH_LINK,
+    })
+    if (reply === undefined) {
       this.#indexes.delete(`${at}:${name}`)
-      if (isErrno(error, ...NO_SUCH_LINK) && (at === 'host' || this.hasPod)) return undefined
-      throw error
+      return undefined
     }
+    const link = decode.decodeLink(reply)
+    // What is done to it after this look is done to the very link that was seen.
+    this.#indexes.set(`${at}:${name}`, link.index)
+    return link
   }
 
   async observeOwnLinks(by: Deadline): Promise<readonly ObservedLink[]> {
@@ -352,7 +364,11 @@ class LinuxKernel implements Kernel {
     if (link === undefined) return {}
     const { index } = link
     try {
-      const root = await this.#get('host', trafficControl.getRootQdisc(index), by, `tc qdisc show dev ${name} root`)
+      const root = await this.#get('host', trafficControl.getRootQdisc(index), {
+        by,
+        doing: 'tc qdisc show root dev',
+        name,
+      })
       const shaper = root && decodeShaper(root)
       const filters = await this.#dump('host', trafficControl.dumpIngressFilters(index), by)
       const redirectsTo = filters.map(decodeRedirect).find(isPresent)
@@ -377,14 +393,9 @@ class LinuxKernel implements Kernel {
   }
 
   async observeLinkTowards(address: Address, by: Deadline): Promise<ObservedLink | undefined> {
-    try {
-      const route = await this.#get('host', encode.lookUpRoute(address), by, 'ip route get')
-      const index = route && decode.routeLinkIndexes(route)[0]
-      return index === undefined ? undefined : await this.#linkOfIndex(index, by)
-    } catch (error) {
-      if (isErrno(error, ...NO_ROUTE)) return undefined
-      throw error
-    }
+    const route = await this.#get('host', encode.lookUpRoute(address), { by, doing: 'ip route get', absent: NO_ROUTE })
+    const index = route && decode.routeLinkIndexes(route)[0]
+    return index === undefined ? undefined : await this.#linkOfIndex(index, by)
   }
 
   async observeRouterAdvertisementLinks(by: Deadline): Promise<readonly ObservedLink[]> {
@@ -403,13 +414,9 @@ class LinuxKernel implements Kernel {
 
   /** Undefined when the link has gone since its index was read. */
   async #linkOfIndex(index: number, by: Deadline): Promise<ObservedLink | undefined> {
-    try {
-      const reply = await this.#get('host', encode.getLink({ index }), by, `ip link show (index ${index})`)
-      return reply && decode.decodeLink(reply)
-    } catch (error) {
-      if (isErrno(error, ...NO_SUCH_LINK)) return undefined
-      throw error
-    }
+    const doing = `ip link show (index ${index})`
+    const reply = await this.#get('host', encode.getLink({ index }), { by, doing, absent: NO_SUCH_LINK })
+    return reply && decode.decodeLink(reply)
   }
 
   readSysctl(at: Place, key: string): string | undefined {
@@ -497,11 +504,11 @@ class LinuxKernel implements Kernel {
     if (this.#pod !== undefined) closeSync(this.#pod.fd)
   }
 
-  async #get(at: Place, request: NetlinkRequest, by: Deadline, doing: string): Promise<NetlinkReply | undefined> {
+  async #get(at: Place, request: NetlinkRequest, how: Looking): Promise<NetlinkReply | undefined> {
     try {
-      return await this.#route(at).get(request, by)
+      return await this.#route(at).get(request, how.by, how.absent)
     } catch (cause) {
-      throw toKernelError(cause, doing)
+      throw toKernelError(cause, how.name === undefined ? how.doing : `${how.doing} ${how.name}`)
     }
   }
 
@@ -548,7 +555,12 @@ class LinuxKernel implements Kernel {
     const isShared = this.#host !== undefined && SHARED_SOCKETS.has(key)
     const socket = isShared
       ? this.#host.borrow(protocol)
-      : new NetlinkSocket(this.#addon, { netnsFd, protocol, exchange: this.#exchange })
+      : new NetlinkSocket(this.#addon, {
+          netnsFd,
+          protocol,
+          exchange: this.#exchange,
+          opensLater: this.#exchange === 'async' && netnsFd !== OWN_NETNS,
+        })
     this.#sockets.set(key, socket)
     return socket
   }

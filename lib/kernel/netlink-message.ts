@@ -50,22 +50,28 @@ export interface Verdict {
 
 /** Encodes messages for one sendto(2), each aligned to 4 bytes. */
 export function encodeMessages(messages: readonly OutgoingMessage[]): Buffer {
-  return Buffer.concat(messages.map(encodeMessage))
-}
-
-function encodeMessage(message: OutgoingMessage): Buffer {
-  const stream = new AttrStream()
-  emit(stream, message.payload)
-  const body = Buffer.concat(stream.bufs)
-  const length = HEADER_BYTES + body.length
-  const bytes = Buffer.alloc(alignTo4(length))
+  const parts = messages.map(message => {
+    const stream = new AttrStream()
+    emit(stream, message.payload)
+    const length = stream.bufs.reduce((sum, part) => sum + part.length, HEADER_BYTES)
+    return { message, body: stream.bufs, length }
+  })
+  const bytes = Buffer.alloc(parts.reduce((sum, { length }) => sum + alignTo4(length), 0))
   const view = viewOf(bytes)
-  view.setUint32(0, length, LITTLE_ENDIAN)
-  view.setUint16(4, message.type, LITTLE_ENDIAN)
-  view.setUint16(6, message.flags, LITTLE_ENDIAN)
-  view.setUint32(8, message.seq, LITTLE_ENDIAN)
-  // The port stays 0: the kernel knows whose socket it is.
-  body.copy(bytes, HEADER_BYTES)
+  let start = 0
+  for (const { message, body, length } of parts) {
+    view.setUint32(start, length, LITTLE_ENDIAN)
+    view.setUint16(start + 4, message.type, LITTLE_ENDIAN)
+    view.setUint16(start + 6, message.flags, LITTLE_ENDIAN)
+    view.setUint32(start + 8, message.seq, LITTLE_ENDIAN)
+    // The port stays 0: the kernel knows whose socket it is.
+    let at = start + HEADER_BYTES
+    for (const part of body) {
+      bytes.set(part, at)
+      at += part.length
+    }
+    start += alignTo4(length)
+  }
   return bytes
 }
 

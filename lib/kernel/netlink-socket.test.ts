@@ -1,6 +1,6 @@
 import { fstatSync, openSync } from 'node:fs'
 import t from 'tap'
-import type { NativeAddon } from '../../native/addon.ts'
+import type { ExchangeError, NativeAddon } from '../../native/addon.ts'
 import { Deadline, DeadlineExceeded } from '../time/deadline.ts'
 import {
   NLM_F_ACK,
@@ -74,7 +74,7 @@ function int32(value: number): Buffer {
   return bytes
 }
 
-function exchangeError(code: string, sent: boolean): Error {
+function exchangeError(code: string, sent: boolean): ExchangeError {
   return Object.assign(new Error(`poll netlink socket 3: ${code}`), { code, errno: -110, syscall: 'poll', sent })
 }
 
@@ -340,4 +340,63 @@ t.test('get() rejects all that were asked for when the exchange fails', async t 
   const by = soon()
   const answers = await Promise.allSettled([socket.get(GET, by), socket.get(GET, by)])
   for (const answer of answers) t.match(answer, { status: 'rejected', reason: { code: 'ETIMEDOUT' } })
+})
+
+t.test('get() takes certain refusals for an answer: it is not there', async t => {
+  const kernel = new FakeKernel(seqs => encodeMessages(seqs.map(seq => verdict(seq, -19))))
+  using socket = kernel.socket()
+  t.equal(await socket.get(GET, soon(), ['ENOENT', 'ENODEV']), undefined)
+  await t.rejects(socket.get(GET, soon(), ['ENOENT']), { code: 'ENODEV' })
+})
+
+/** A kernel whose socket is opened with the first exchange, and what that exchange does. */
+function laterSocket(answer: NativeAddon['perform']) {
+  const kernel = new FakeKernel(seqs => encodeMessages(seqs.map(seq => verdict(seq))))
+  const opened: number[] = []
+  const addon: NativeAddon = {
+    ...kernel.addon(),
+    openNetlink: () => {
+      throw new Error('opened too early')
+    },
+    perform: async (steps, timeoutMs) => {
+      const performed = await answer(steps, timeoutMs)
+      opened.push(...performed.answers.filter(each => typeof each === 'number'))
+      return performed
+    },
+  }
+  return {
+    kernel,
+    opened,
+    socket: new NetlinkSocket(addon, { netnsFd: 7, protocol: 0, exchange: 'async', opensLater: true }),
+  }
+}
+
+t.test('a socket that opens later opens with its first exchange, once, and closes', async t => {
+  const { kernel, opened, socket } = laterSocket(async steps => {
+    t.match(steps, [{ openIn: 7 }, { socketFd: -1, lastSeq: 1 }])
+    return { answers: [openSync('/dev/null', 'r'), encodeMessages([verdict(1)])] }
+  })
+  await socket.acknowledge(GET, soon())
+  await socket.acknowledge(GET, soon())
+  t.same([opened.length, kernel.sent.length], [1, 1])
+  t.ok(fstatSync(opened[0] ?? -1))
+  socket.close()
+  t.throws(() => fstatSync(opened[0] ?? -1), { code: 'EBADF' })
+})
+
+t.test('a socket that opens later keeps what was opened when its first exchange fails', async t => {
+  const { opened, socket } = laterSocket(async () => {
+    return { answers: [openSync('/dev/null', 'r')], failure: exchangeError('ETIMEDOUT', true) }
+  })
+  await t.rejects(socket.acknowledge(GET, soon()), { code: 'ETIMEDOUT', outcomeUnknown: true })
+  t.ok(fstatSync(opened[0] ?? -1))
+  socket.close()
+  t.throws(() => fstatSync(opened[0] ?? -1), { code: 'EBADF' })
+})
+
+t.test('a socket that opens later and is closed before opens nothing', async t => {
+  const { opened, socket } = laterSocket(() => Promise.reject(new Error('not to be asked')))
+  socket.close()
+  await t.rejects(socket.acknowledge(GET, soon()), { code: 'EBADF' })
+  t.same(opened, [])
 })

@@ -47,6 +47,11 @@ export interface NetlinkSocketOptions {
    * 'async' keeps the event loop free (a daemon); 'sync' blocks it and saves the way to the thread pool (a short run).
    */
   readonly exchange: 'sync' | 'async'
+  /**
+   * Opens the socket together with the first exchange, on the thread pool: entering a namespace takes a thread. For 'async' and
+   * NETLINK_ROUTE. The namespace has to stay open until then, or until the socket is closed.
+   */
+  readonly opensLater?: boolean
 }
 
 /**
@@ -58,7 +63,9 @@ export interface NetlinkSocketOptions {
 export class NetlinkSocket implements Disposable {
   readonly #addon: NativeAddon
   readonly #exchange: 'sync' | 'async'
-  readonly #fd: number
+  readonly #netnsFd: number
+  readonly #protocol: number
+  #fd: number | undefined
   readonly #turns = new OneAtATime()
   readonly #sequence = new Sequence()
   readonly #gets = new Map<Deadline, WaitingGet[]>()
@@ -69,7 +76,14 @@ export class NetlinkSocket implements Disposable {
   constructor(addon: NativeAddon, options: NetlinkSocketOptions) {
     this.#addon = addon
     this.#exchange = options.exchange
-    this.#fd = addon.openNetlink(options.netnsFd, options.protocol)
+    this.#netnsFd = options.netnsFd
+    this.#protocol = options.protocol
+    if (options.opensLater !== true) this.#open()
+  }
+
+  #open(): number {
+    this.#fd ??= this.#addon.openNetlink(this.#netnsFd, this.#protocol)
+    return this.#fd
   }
 
   /** Performs one request. Returns when the kernel has acknowledged it. */
@@ -78,13 +92,14 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
-   * Asks for one object. An absent one is the kernel's ENOENT, ENODEV or ESRCH; undefined is an ACK without an object.
+   * Asks for one object. An absent one is the kernel's ENOENT, ENODEV or ESRCH; undefined is an ACK without an object, or one of the
+   * refusals in `absent`.
    *
    * What is asked for at the same time, with the same deadline, goes in one message.
    */
-  get(request: NetlinkRequest, by: Deadline): Promise<NetlinkReply | undefined> {
+  get(request: NetlinkRequest, by: Deadline, absent: readonly string[] = []): Promise<NetlinkReply | undefined> {
     const { promise, resolve, reject } = Promise.withResolvers<NetlinkReply | undefined>()
-    const waiting = { request: { ...request, unacknowledged: false }, resolve, reject }
+    const waiting = { request: { ...request, unacknowledged: false }, absent, resolve, reject }
     const together = this.#gets.get(by)
     if (together !== undefined && together.length < MAX_GETS) together.push(waiting)
     else {
@@ -104,9 +119,14 @@ export class NetlinkSocket implements Disposable {
     const doing = describe(requests)
     try {
       await this.#exchangeAll(requests, { flags: NLM_F_ACK, by, doing }, (sent, answer) => {
-        for (const [index, { resolve, reject }] of waiting.entries()) {
+        for (const [index, { absent, resolve, reject }] of waiting.entries()) {
           const own = answer.filter(({ seq }) => seq === sent[index]?.seq)
           try {
+            // An Error for each thing that is not there, which is most of what is looked for, would cost more than the look.
+            if (own.some(message => isRefusedAs(message, absent))) {
+              resolve(undefined)
+              continue
+            }
             throwFirstRefusal(sent.slice(index, index + 1), own, describe(requests.slice(index, index + 1)))
             resolve(onlyReply(own, requests[index]))
           } catch (refusal) {
@@ -168,8 +188,8 @@ export class NetlinkSocket implements Disposable {
   lend<T>(use: (lent: LentSocket) => Promise<T>, options: Turn): Promise<T> {
     return this.#turns.run(
       () =>
-        this.#whileSending(options.doing, async fd => {
-          return await use({ fd, prepare: requests => this.#prepare(requests) })
+        this.#whileSending(options.doing, async () => {
+          return await use({ fd: this.#open(), prepare: requests => this.#prepare(requests) })
         }),
       options,
     )
@@ -188,7 +208,11 @@ export class NetlinkSocket implements Disposable {
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    if (!this.#sending) closeSync(this.#fd)
+    if (!this.#sending) this.#closeNow()
+  }
+
+  #closeNow(): void {
+    if (this.#fd !== undefined) closeSync(this.#fd)
   }
 
   [Symbol.dispose](): void {
@@ -228,8 +252,10 @@ export class NetlinkSocket implements Disposable {
   async #send(messages: readonly SentMessage[], { by, doing }: AskOptions): Promise<Buffer> {
     const bytes = encodeMessages(messages)
     const lastSeq = lastSeqOf(messages)
-    return await this.#whileSending(doing, async fd => {
+    return await this.#whileSending(doing, async () => {
       try {
+        const fd = this.#fd
+        if (fd === undefined) return await this.#openAndTransact(bytes, lastSeq, by)
         if (this.#exchange === 'sync') return this.#addon.transactSync(fd, bytes, lastSeq, by.remainingMs())
         return await this.#addon.transact(fd, bytes, lastSeq, by.remainingMs())
       } catch (cause) {
@@ -238,14 +264,25 @@ export class NetlinkSocket implements Disposable {
     })
   }
 
-  async #whileSending<T>(doing: string, use: (fd: number) => Promise<T>): Promise<T> {
+  /** Opens the socket and makes its first exchange. */
+  async #openAndTransact(request: Buffer, lastSeq: number, by: Deadline): Promise<Buffer> {
+    const steps = [{ openIn: this.#netnsFd }, { socketFd: -1, request, lastSeq }]
+    const { answers, failure } = await this.#addon.perform(steps, by.remainingMs())
+    const [fd, answer] = answers
+    if (typeof fd === 'number') this.#fd = fd
+    if (failure !== undefined) throw failure
+    if (!Buffer.isBuffer(answer)) throw new TypeError('an exchange has an answer or a failure')
+    return answer
+  }
+
+  async #whileSending<T>(doing: string, use: () => Promise<T>): Promise<T> {
     if (this.#closed) throw new NetlinkError({ doing: `${doing}: the socket is closed`, code: 'EBADF' })
     this.#sending = true
     try {
-      return await use(this.#fd)
+      return await use()
     } finally {
       this.#sending = false
-      if (this.#closed) closeSync(this.#fd)
+      if (this.#closed) this.#closeNow()
     }
   }
 }
@@ -312,12 +349,19 @@ interface AskOptions {
 
 interface WaitingGet {
   readonly request: NetlinkRequest
+  readonly absent: readonly string[]
   readonly resolve: (reply: NetlinkReply | undefined) => void
   readonly reject: (failure: unknown) => void
 }
 
 interface SentMessage extends OutgoingMessage {
   readonly awaited: boolean
+}
+
+function isRefusedAs(message: NetlinkMessage, codes: readonly string[]): boolean {
+  if (codes.length === 0) return false
+  const verdict = verdictOf(message)
+  return verdict !== undefined && verdict.errno < 0 && codes.includes(errnoName(verdict.errno))
 }
 
 function onlyReply(answer: readonly NetlinkMessage[], request: NetlinkRequest | undefined): NetlinkReply | undefined {

@@ -111,7 +111,7 @@ export class Nftables {
   }
 
   #getOrUndefined(request: NetlinkRequest, by: Deadline): Promise<NetlinkReply | undefined> {
-    return orUndefined(this.#reader.get(request, by))
+    return this.#reader.get(request, by, ['ENOENT'])
   }
 }
 
