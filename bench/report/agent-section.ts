@@ -1,3 +1,4 @@
+import { doubts } from './doubts.ts'
 import { shown, shownMib } from './numbers.ts'
 import type { Machine } from './samples.ts'
 import { quantile } from './statistics.ts'
@@ -62,6 +63,7 @@ export function agentSection({ startedAt, machine, loadAtStart, loadAtEnd, sampl
   return [
     `${startedAt.slice(0, 16).replace('T', ' ')} UTC. ${machine.cores} × ${machine.cpu}, Linux ${machine.kernel}; load (one minute) at the start ${shown(loadAtStart)}, at the end ${shown(loadAtEnd)}.`,
     `Medians of ${samples.length / Math.max(1, kinds.length)} starts of each kind. Memory is resident (proportional); processor time at rest is that of one core.`,
+    ...doubts({ loads: [loadAtStart, loadAtEnd], cores: machine.cores }),
     '',
     markdownTable([['way', 'nodes', ...titles, 'the agent at rest', 'ipamd at rest'], ...rows]),
     '',

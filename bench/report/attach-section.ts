@@ -1,4 +1,5 @@
 import { CHAINS, FLOOR, SERVED, TRUE, TULLE_BRIDGE, type ContenderName } from './contenders.ts'
+import { doubts } from './doubts.ts'
 import { goalsOf } from './goals.ts'
 import { shown, shownMib, shownMs } from './numbers.ts'
 import type { AttachRun, Sample, Verb } from './samples.ts'
@@ -14,9 +15,6 @@ const KINDS = [
   { title: 'CHECK, hostPort', verb: 'CHECK', hasPort: true },
   { title: 'STATUS', verb: 'STATUS', hasPort: false },
 ] as const
-
-/** Of fewer samples the median and the worst are chance. */
-const FEW = 20
 
 /** The part of docs/performance.md that one run makes, in Markdown. */
 export function attachSection(run: AttachRun): string {
@@ -50,16 +48,6 @@ function preface({ startedAt, endedAt, machine, loadAtStart, loadAtEnd, versions
     `load (one minute) at the start ${loadAtStart.map(shown).join(', ')}, at the end ${shown(loadAtEnd)}. ${options.pods} single pods of each kind, after ${options.warmUpPods} that are not counted. Peers: ${versions.join('; ')}.`,
     ...doubts({ loads: [...loadAtStart, loadAtEnd], cores: machine.cores, pods: options.pods }),
   ].join('\n')
-}
-
-/** What keeps the figures from meaning what they seem to. */
-function doubts(run: { readonly loads: readonly number[]; readonly cores: number; readonly pods: number }) {
-  // What the bench itself does is a load too: it keeps one processor busy, and all of them for moments.
-  const isBusy = run.loads.some(load => load > 2 * run.cores)
-  return [
-    ...(isBusy ? ['**The machine was busy with other work: wall times say little.**'] : []),
-    ...(run.pods < FEW ? ['**So few samples are no measure of the goals.**'] : []),
-  ]
 }
 
 function kindsTable(samples: readonly Sample[], cellOf: (summary: Summary) => string): string {

@@ -27,3 +27,10 @@ t.test('crossNodeSection() compares medians, and says whether the goal is reache
 t.test('crossNodeSection() leaves out a way that was not measured', async t => {
   t.notMatch(pageOf(sample('tulle', 9.8), sample('hand', 10)), '| direct:')
 })
+
+t.test('crossNodeSection() warns of figures from a busy machine', async t => {
+  const { startedAt, endedAt, machine } = runOf([])
+  const run = { startedAt, endedAt, machine, loadAtStart: 9, loadAtEnd: 0, seconds: 3, samples: [] }
+  t.match(crossNodeSection(run), /machine was busy/)
+  t.notMatch(pageOf(sample('tulle', 9.8), sample('hand', 10)), /busy/)
+})

@@ -1,3 +1,4 @@
+import { doubts } from './doubts.ts'
 import { shown, shownRatio } from './numbers.ts'
 import type { Machine, Traffic } from './samples.ts'
 import { quantile } from './statistics.ts'
@@ -52,6 +53,7 @@ export function crossNodeSection(run: CrossNodeRun): string {
   return [
     `${startedAt.slice(0, 16).replace('T', ' ')} UTC. ${machine.cores} × ${machine.cpu}, Linux ${machine.kernel}; load (one minute) at the start ${shown(loadAtStart)}, at the end ${shown(loadAtEnd)}.`,
     `Medians of ${shown(rounds)} rounds of ${run.seconds} s. Goal: at least ${GOAL} × what is made by hand.`,
+    ...doubts({ loads: [loadAtStart, loadAtEnd], cores: machine.cores }),
     '',
     markdownTable([['', 'tulle', 'by hand', 'ratio', `goal ≥ ${GOAL} ×`], ...rows]),
   ].join('\n')
