@@ -1,3 +1,7 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import t from 'tap'
 import { parseAddress } from '../lib/net/address.ts'
 import { formatPrefix, parsePrefix } from '../lib/net/prefix.ts'
@@ -108,6 +112,28 @@ t.test('a store that can not be read any more is a refusal, until it can be agai
   store.load = load
   t.same(await service.find({}), [])
 })
+
+t.test(
+  'a lease that can not be read is a refusal, leases nothing, and is the same lease when it can be again',
+  async t => {
+    const folder = mkdtempSync(join(tmpdir(), 'tulle-service-'))
+    t.teardown(() => rmSync(folder, { recursive: true }))
+    const path = join(folder, 'ipam.db')
+    const store = new SqliteStore(path, { bootId: 'b', initStartTicks: 1, hostNetnsInode: 2 })
+    t.teardown(() => store.close())
+    const service = serviceOn(store)
+    const { lease } = await service.allocate(ask('a'))
+    using other = new DatabaseSync(path)
+    other.exec('ALTER TABLE lease RENAME TO hidden')
+    const message = new RegExp(`Cannot read lease store ${path}: no such table`)
+    const [again, next] = await Promise.allSettled([service.allocate(ask('a')), service.allocate(ask('b'))])
+    t.match(again, { status: 'rejected', reason: { name: 'IpamProblem', type: 'store-failed', message } })
+    t.match(next, { status: 'rejected', reason: { type: 'store-failed' } })
+    other.exec('ALTER TABLE hidden RENAME TO lease')
+    t.same(await service.allocate(ask('a')), { lease, isNew: false })
+    t.equal((await service.find({})).length, 1)
+  },
+)
 
 /** A service of four blocks with one address each, whose clock and whose edges the test moves. */
 function serviceWithBlocks(onBlockReturned: () => Promise<void>) {

@@ -1,7 +1,8 @@
 import { IpamProblem } from '../lib/ipam/errors.ts'
 import type { LeaseEvent, StoredChange } from './allocator/events.ts'
 import type { Pool } from './allocator/pool.ts'
-import { evolve, restoreState, type Snapshot, type State } from './allocator/state.ts'
+import type { Snapshot } from './allocator/snapshot.ts'
+import { evolve, restoreState, type State } from './allocator/state.ts'
 import { problemFor } from './problems.ts'
 import type { Store } from './store/store.ts'
 

@@ -9,7 +9,8 @@ import { LeaseTable, NO_LEASES } from './lease-table.ts'
 import type { Pool } from './pool.ts'
 import { release } from './release.ts'
 import { reserve, unreserve } from './reserve.ts'
-import { emptyState, evolve, type Snapshot, type State } from './state.ts'
+import type { Snapshot } from './snapshot.ts'
+import { emptyState, evolve, type State } from './state.ts'
 
 /** What a new store holds. */
 export const EMPTY_SNAPSHOT: Snapshot = {

@@ -3,7 +3,8 @@ import { parseAddress } from '../../lib/net/address.ts'
 import { parsePrefix } from '../../lib/net/prefix.ts'
 import { EMPTY_SNAPSHOT, FakeNode, smallPool, T0, snapshotOf } from './fake-node.ts'
 import { giveBack } from './give-back.ts'
-import { restoreState, type Snapshot } from './state.ts'
+import type { Snapshot } from './snapshot.ts'
+import { restoreState } from './state.ts'
 
 t.test('giveBack() gives an empty block back when its cooldown is over, and not earlier', async t => {
   const node = new FakeNode(smallPool(['10.0.0.0/28']))

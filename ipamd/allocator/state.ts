@@ -6,10 +6,11 @@ import type { LeaseEvent } from './events.ts'
 import { FreedAddresses } from './freed-addresses.ts'
 import type { ForeignRange } from './foreign-range.ts'
 import { LeaseTable, NO_LEASES, type LeaseSource } from './lease-table.ts'
-import { withPodCidrs, type PodCidr } from './pod-cidr.ts'
+import { withPodCidrs } from './pod-cidr.ts'
 import { familiesOf, hasBlock, reservedIn, type Pool } from './pool.ts'
 import { sizeOfRange, type Range } from './range.ts'
 import type { Reservation } from './reservation.ts'
+import type { Snapshot } from './snapshot.ts'
 import { UsedRuns } from './used-runs.ts'
 
 /** A block, and the pool that it was carved from. */
@@ -110,39 +111,6 @@ export function emptyState(pools: readonly Pool[], stored: LeaseSource = NO_LEAS
 function emptyFamily(pool: Pool, family: Family, reservations: ReadonlyMap<bigint, Reservation>): FamilyState {
   const freed = new FreedAddresses(pool.cooldownMs)
   return { family, blocks: [], firstOpen: 0, leased: new AddressSet(), freed, usedRuns: new UsedRuns(), reservations }
-}
-
-/** What the store holds. */
-export interface Snapshot {
-  readonly blocks: readonly TakenBlock[]
-  /** Read whenever one is asked for: it is always what is stored then. */
-  readonly leases: LeaseSource
-  /** Which addresses of each block have a lease; blocks without one may be missing. */
-  readonly leased: readonly LeasedInBlock[]
-  /** How many leases each pool has; those of none may be missing. */
-  readonly leaseCounts: readonly { readonly pool: string; readonly leases: number }[]
-  /** Least recently freed first. */
-  readonly freed: Iterable<StoredFreedAddress>
-  readonly reservations: readonly Reservation[]
-  /** What was handed over last. */
-  readonly podCidrs: readonly PodCidr[]
-  readonly grantees: readonly Grantee[]
-  readonly sequences: readonly { readonly pool: string; readonly sequence: number }[]
-  /** What was seen last in this boot of the machine; undefined in another one. */
-  readonly bootedAtUnixMs: number | undefined
-}
-
-/** What of a block has a lease. */
-export interface LeasedInBlock {
-  readonly block: Prefix
-  readonly addresses: readonly bigint[]
-}
-
-/** An address that was leased once and is not now, and whose it was. */
-export interface StoredFreedAddress extends Pick<Lease, 'owner' | 'stickySeconds'> {
-  readonly address: Address
-  readonly block: TakenBlock
-  readonly freedAtUnixMs: number
 }
 
 /** The state that the store describes, under the pools that are configured now. */

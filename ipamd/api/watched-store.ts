@@ -1,5 +1,5 @@
 import type { StoredChange } from '../allocator/events.ts'
-import type { Snapshot } from '../allocator/state.ts'
+import type { Snapshot } from '../allocator/snapshot.ts'
 import type { Store } from '../store/store.ts'
 import type { Metrics } from './metrics.ts'
 

@@ -3,7 +3,8 @@ import { addressFromBytes } from '../../lib/net/address.ts'
 import { parsePrefix, type Prefix } from '../../lib/net/prefix.ts'
 import type { LeaseSource } from '../allocator/lease-table.ts'
 import type { Reservation } from '../allocator/reservation.ts'
-import type { LeasedInBlock, Snapshot, StoredFreedAddress, TakenBlock } from '../allocator/state.ts'
+import type { LeasedInBlock, Snapshot, StoredFreedAddress } from '../allocator/snapshot.ts'
+import type { TakenBlock } from '../allocator/state.ts'
 import { bytesIn, keepIn, numberIn, optionalTextIn, textIn, type Row } from './row.ts'
 
 /** Reads what the allocator keeps in memory. @throws {Error} for a value that this version does not write. */

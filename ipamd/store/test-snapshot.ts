@@ -1,5 +1,5 @@
 import type { Lease } from '../../lib/ipam/lease.ts'
-import type { Snapshot, StoredFreedAddress } from '../allocator/state.ts'
+import type { Snapshot, StoredFreedAddress } from '../allocator/snapshot.ts'
 
 /** What a store holds, read at once. */
 export interface Contents extends Omit<Snapshot, 'leases' | 'freed'> {
