@@ -32,6 +32,7 @@ async function main({ subject, only, format, jsonFile }: Arguments): Promise<num
   if (format === 'table') process.stdout.write(`\n${renderTable(findings)}`)
   const counts = countVerdicts(findings)
   if (jsonFile !== undefined) writeFileSync(jsonFile, `${JSON.stringify(jsonReport(subject, findings), null, 2)}\n`)
-  process.stderr.write(`\n${renderCounts(counts)}\n`)
+  // A table ends with it.
+  if (format === 'tap') process.stderr.write(`\n${renderCounts(counts)}\n`)
   return counts.fail === 0 ? 0 : 1
 }
