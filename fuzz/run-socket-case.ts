@@ -10,7 +10,7 @@ import type { SocketCase } from './socket-case.ts'
 const TIMEOUT_MS = 20_000
 
 /** 421 is said to a launcher: the plugin has to do that call itself. */
-const STATUSES = new Set([200, 400, 403, 404, 405, 408, 409, 413, 415, 417, 421, 431, 503, 507])
+const STATUSES = new Set([200, 400, 403, 404, 405, 408, 409, 413, 415, 421, 431, 503, 507])
 
 /**
  * Writes one case to the socket of a daemon, closes the writing side, and says what is wrong with what comes back, with the

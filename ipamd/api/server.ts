@@ -49,6 +49,11 @@ export function createApi(subjects: Subjects, { peers, log, idleTimeoutMs = IDLE
   server.timeout = idleTimeoutMs
   // Each answer closes its connection: what a caller sends behind its first request must not be carried out unanswered.
   server.maxRequestsPerSocket = 1
+  // Node would answer 417 with no document, to anybody.
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    received.set(request.socket, request)
+    void answer(request, response)
+  })
   server.on('clientError', (cause: NodeJS.ErrnoException, socket: Socket) => {
     // What follows a whole request is not carried out, and must not take the place of its answer: it may say 200.
     if (received.get(socket)?.complete !== true) refuseMalformed(cause, socket)
@@ -90,6 +95,7 @@ export function createApi(subjects: Subjects, { peers, log, idleTimeoutMs = IDLE
   }
 
   async function handle(request: IncomingMessage): Promise<Reply> {
+    refuseExpectation(request)
     const { pathname, searchParams } = parseUrl(request.url ?? '')
     const method = request.method ?? ''
     const handler = findHandler(method, pathname)
@@ -107,6 +113,12 @@ async function bodyOf(request: IncomingMessage, pathname: string): Promise<unkno
   if (pathname === PATHS.cni) return await readBody(request)
   const hasBody = request.method === 'POST' || request.method === 'PUT'
   return hasBody ? await readJson(request) : undefined
+}
+
+/** What a caller expects beside an answer, it may not get. @throws {IpamProblem} bad-request. */
+function refuseExpectation({ headers: { expect } }: IncomingMessage): void {
+  if (expect === undefined || expect.toLowerCase() === '100-continue') return
+  throw new IpamProblem('bad-request', `expect ${quoteText(expect)}: want 100-continue, or no such header`)
 }
 
 function parseUrl(text: string): URL {
