@@ -1,17 +1,12 @@
 import type { NativeAddon, Performed, Step, SysctlSetting } from '../../native/addon.ts'
-import type { Operation, Place } from '../plan/operation.ts'
+import type { AddElements, DeleteElements, Operation, Place } from '../plan/operation.ts'
 import type { Deadline } from '../time/deadline.ts'
 import type { Batch } from './batches.ts'
 import { judgeBatch, type FailedOperation } from './judge-batch.ts'
 import { isNativeError } from './native-error.ts'
 import { NetlinkError } from './netlink-error.ts'
-import {
-  asNetlinkError,
-  type LentSocket,
-  type NetlinkRequest,
-  type NetlinkSocket,
-  type Sent,
-} from './netlink-socket.ts'
+import { asNetlinkError, type LentSocket, type NetlinkRequest, type NetlinkSocket } from './netlink-socket.ts'
+import { encodeElements } from './nftables-elements.ts'
 import { toKernelError } from './to-kernel-error.ts'
 
 /** A batch of which all is known that it takes: it needs no look-up before it. */
@@ -19,11 +14,16 @@ export type ReadyBatch =
   | { readonly batch: Batch; readonly at: Place; readonly settings: readonly SysctlSetting[] }
   /** The messages of each operation. */
   | { readonly batch: Batch; readonly at: Place; readonly encoded: readonly (readonly NetlinkRequest[])[] }
+  /** One transaction of nf_tables. */
+  | { readonly batch: Batch; readonly at: 'host'; readonly elements: AddElements | DeleteElements }
+
+/** Which socket a message goes to. */
+type SocketName = Place | 'nftables'
 
 /** Where a script runs. */
 export interface ScriptEdges {
   readonly addon: NativeAddon
-  readonly socketAt: (at: Place) => NetlinkSocket
+  readonly socketOf: (name: SocketName) => NetlinkSocket
   readonly netnsFdAt: (at: Place) => number
 }
 
@@ -54,37 +54,73 @@ export async function runScript(script: readonly ReadyBatch[], edges: ScriptEdge
   }
 }
 
-type LentSockets = ReadonlyMap<Place, LentSocket>
+/** True when `operation` was done, false when not, undefined when nobody knows. */
+export function isDoneIn({ done, failed }: ScriptEnd, operation: Operation | undefined): boolean | undefined {
+  if (operation === undefined || !done.includes(operation)) return false
+  return failed?.operation === operation ? undefined : true
+}
+
+type LentSockets = ReadonlyMap<SocketName, LentSocket>
 
 /** One after another, and always in this order: two scripts never wait for each other. */
 async function withSockets<T>(
   script: readonly ReadyBatch[],
-  { socketAt }: ScriptEdges,
+  { socketOf }: ScriptEdges,
   by: Deadline,
   use: (lent: LentSockets) => Promise<T>,
 ): Promise<T> {
   const options = { by, doing: 'wiring the pod' }
-  const places = (['host', 'pod'] as const).filter(place => script.some(each => 'encoded' in each && each.at === place))
-  const lend = async (lent: LentSockets, [place, ...others]: readonly Place[]): Promise<T> => {
-    if (place === undefined) return await use(lent)
-    return await socketAt(place).lend(socket => lend(new Map([...lent, [place, socket]]), others), options)
+  const used = new Set(script.map(socketNameOf))
+  const names = (['host', 'pod', 'nftables'] as const).filter(name => used.has(name))
+  const lend = async (lent: LentSockets, [name, ...others]: readonly SocketName[]): Promise<T> => {
+    if (name === undefined) return await use(lent)
+    return await socketOf(name).lend(socket => lend(new Map([...lent, [name, socket]]), others), options)
   }
-  return await lend(new Map(), places)
+  return await lend(new Map(), names)
+}
+
+function socketNameOf(ready: ReadyBatch): SocketName | undefined {
+  if ('settings' in ready) return undefined
+  return 'elements' in ready ? 'nftables' : ready.at
 }
 
 interface Prepared {
   readonly ready: ReadyBatch
   readonly step: Step
-  readonly sent: Sent | undefined
+  /** Reads the answer, and adds to `done` what was done. @returns the first that failed. */
+  readonly judge: (answer: Buffer, done: Operation[]) => FailedOperation | undefined
 }
 
 function prepare(ready: ReadyBatch, { netnsFdAt }: ScriptEdges, lent: LentSockets): Prepared {
-  if ('settings' in ready)
-    return { ready, step: { netnsFd: netnsFdAt(ready.at), settings: ready.settings }, sent: undefined }
-  const socket = lent.get(ready.at)
-  if (socket === undefined) throw new TypeError(`no socket at ${ready.at}`)
-  const sent = socket.prepare(ready.encoded.flat())
-  return { ready, step: { socketFd: socket.fd, request: sent.request, lastSeq: sent.lastSeq }, sent }
+  const nothing = (): undefined => undefined
+  if ('settings' in ready) {
+    const { settings } = ready
+    return { ready, step: { netnsFd: netnsFdAt(ready.at), settings }, judge: nothing }
+  }
+  const socket = lent.get('elements' in ready ? 'nftables' : ready.at)
+  if (socket === undefined) throw new TypeError(`no socket for ${ready.batch[0].do}`)
+  const { fd: socketFd } = socket
+  if ('encoded' in ready) {
+    const { request, lastSeq, outcomes } = socket.prepare(ready.encoded.flat())
+    return {
+      ready,
+      step: { socketFd, request, lastSeq },
+      judge: (answer, done) => judgeBatch(ready, outcomes(answer), done),
+    }
+  }
+  const { elements } = ready
+  const { request, lastSeq, throwRefusal } = socket.prepareTransaction(encodeElements(elements))
+  const judge: Prepared['judge'] = (answer, done) => {
+    try {
+      throwRefusal(answer)
+      done.push(elements)
+      return undefined
+    } catch (refusal) {
+      if (refusal instanceof NetlinkError && refusal.outcomeUnknown) done.push(elements)
+      return { operation: elements, cause: toKernelError(refusal, elements) }
+    }
+  }
+  return { ready, step: { socketFd, request, lastSeq }, judge }
 }
 
 function endOf(prepared: readonly Prepared[], { answers, failure }: Performed): ScriptEnd {
@@ -92,10 +128,9 @@ function endOf(prepared: readonly Prepared[], { answers, failure }: Performed): 
   for (const [index, answer] of answers.entries()) {
     const step = prepared[index]
     if (step === undefined) break
-    const { ready, sent } = step
-    if ('settings' in ready || sent === undefined || !Buffer.isBuffer(answer)) done.push(...ready.batch)
+    if (!Buffer.isBuffer(answer)) done.push(...step.ready.batch)
     else {
-      const failed = judgeBatch(ready, sent.outcomes(answer), done)
+      const failed = step.judge(answer, done)
       if (failed !== undefined) return { done, failed }
     }
   }

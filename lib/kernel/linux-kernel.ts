@@ -23,7 +23,7 @@ import { renderSetContent, type ObservedElement, type SetDefinition } from '../p
 import type { Ruleset } from '../plan/ruleset.ts'
 import type { Deadline } from '../time/deadline.ts'
 import { KernelError, PlanError, isErrno, type Kernel } from '../plan/kernel.ts'
-import { runScript, type ReadyBatch } from './apply-script.ts'
+import { isDoneIn, runScript, type ReadyBatch, type ScriptEdges, type ScriptEnd } from './apply-script.ts'
 import { batchesOf, type Batch } from './batches.ts'
 import { judgeBatch, type FailedOperation } from './judge-batch.ts'
 import type { KernelHost, NetnsIdentity } from './kernel-host.ts'
@@ -198,6 +198,8 @@ class LinuxKernel implements Kernel {
     const at = placeOf(batch[0])
     const settings = batch.filter(operation => operation.do === 'set-sysctl')
     if (settings.length > 0) return { batch, at, settings: settings.map(({ key, value }) => [key, value]) }
+    const [first] = batch
+    if (first.do === 'add-elements' || first.do === 'delete-elements') return { batch, at: 'host', elements: first }
     const encoded: (readonly NetlinkRequest[])[] = []
     for (const operation of batch) {
       if (!isPlain(operation) || linksOf(operation).some(link => this.#knownIndexOf(link) === undefined))
@@ -209,9 +211,15 @@ class LinuxKernel implements Kernel {
 
   /** Adds to `done` as #applyBatch() does. */
   async #applyScript(script: readonly ReadyBatch[], { done, by }: Progress): Promise<FailedOperation | undefined> {
-    const socketAt = (at: Place): NetlinkSocket => this.#route(at)
-    const netnsFdAt = (at: Place): number => this.#netnsFd(at)
-    const end = await runScript(script, { addon: this.#addon, socketAt, netnsFdAt }, by)
+    const edges: ScriptEdges = {
+      addon: this.#addon,
+      socketOf: name => (name === 'nftables' ? this.#nftablesSocket() : this.#route(name)),
+      netnsFdAt: at => this.#netnsFd(at),
+    }
+    const run = (): Promise<ScriptEnd> => runScript(script, edges, by)
+    const changes = script.find(ready => 'elements' in ready)
+    const isDone = (ended: ScriptEnd) => isDoneIn(ended, changes?.batch[0])
+    const end = await (changes === undefined ? run() : (this.#host?.rulesets.change(run, isDone) ?? run()))
     done.push(...end.done)
     if (end.failed === undefined) return undefined
     // The link may have gone with its peer, and its name may soon be another link's.
@@ -522,8 +530,7 @@ class LinuxKernel implements Kernel {
 
   async #nftables<T>(use: (table: Nftables) => Promise<T>, doing: Operation | string): Promise<T> {
     try {
-      const socket = this.#socket('netfilter', OWN_NETNS, NETLINK_NETFILTER)
-      return await use(new Nftables(socket, this.#host?.nftReader))
+      return await use(new Nftables(this.#nftablesSocket(), this.#host?.nftReader))
     } catch (cause) {
       throw toKernelError(cause, doing)
     }
@@ -546,6 +553,10 @@ class LinuxKernel implements Kernel {
 
   #route(at: Place): NetlinkSocket {
     return this.#socket(at, this.#netnsFd(at), NETLINK_ROUTE)
+  }
+
+  #nftablesSocket(): NetlinkSocket {
+    return this.#socket('netfilter', OWN_NETNS, NETLINK_NETFILTER)
   }
 
   #socket(key: string, netnsFd: number, protocol: number): NetlinkSocket {

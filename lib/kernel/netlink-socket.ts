@@ -189,7 +189,11 @@ export class NetlinkSocket implements Disposable {
     return this.#turns.run(
       () =>
         this.#whileSending(options.doing, async () => {
-          return await use({ fd: this.#open(), prepare: requests => this.#prepare(requests) })
+          return await use({
+            fd: this.#open(),
+            prepare: requests => this.#prepare(requests),
+            prepareTransaction: requests => this.#prepareTransaction(requests),
+          })
         }),
       options,
     )
@@ -201,6 +205,15 @@ export class NetlinkSocket implements Disposable {
       request: encodeMessages(sent),
       lastSeq: lastSeqOf(sent),
       outcomes: answer => outcomesOf(sent, decodeMessages(answer)),
+    }
+  }
+
+  #prepareTransaction(requests: readonly NetlinkRequest[]): SentTransaction {
+    const sent = this.#number(requests, NLM_F_ACK)
+    return {
+      request: encodeMessages(sent),
+      lastSeq: lastSeqOf(sent),
+      throwRefusal: answer => throwFirstRefusal(sent, decodeMessages(answer), describe(requests)),
     }
   }
 
@@ -298,6 +311,16 @@ export interface LentSocket {
   readonly fd: number
   /** Makes one exchange of these requests, as outcomes() sends them: at most one is under way at a time. */
   readonly prepare: (requests: readonly NetlinkRequest[]) => Sent
+  /** Makes one exchange of these requests, as transaction() sends them. */
+  readonly prepareTransaction: (requests: readonly NetlinkRequest[]) => SentTransaction
+}
+
+/** What a transaction sends, and how its answer is read. */
+export interface SentTransaction {
+  readonly request: Buffer
+  readonly lastSeq: number
+  /** @throws {NetlinkError} when it was refused. */
+  readonly throwRefusal: (answer: Buffer) => void
 }
 
 /** What an exchange sends, and how its answer is read. */

@@ -4,6 +4,7 @@ import { addressToBytes, addressAt } from '../net/address.ts'
 import { bitsOf, containsPrefix, equalPrefixes, lastAddress, type Prefix } from '../net/prefix.ts'
 import { NFT_TABLE } from '../plan/marks.ts'
 import { chainOf, elementComment, type Element, type ObservedElement, type SetDefinition } from '../plan/nft-set.ts'
+import type { AddElements, DeleteElements } from '../plan/operation.ts'
 import { parseOwner } from '../plan/owner.ts'
 import type { NetlinkReply, NetlinkRequest } from './netlink-socket.ts'
 import {
@@ -64,6 +65,13 @@ export function deleteElements(elements: readonly Element[]): readonly NetlinkRe
       }),
     ),
   )
+}
+
+/** The transaction that is the operation. */
+export function encodeElements(operation: AddElements | DeleteElements): readonly NetlinkRequest[] {
+  return operation.do === 'add-elements'
+    ? addElements(operation.elements, operation.owner)
+    : deleteElements(operation.elements)
 }
 
 /** Asks for one element: ENOENT when it is not there, nor its set, nor the table. */

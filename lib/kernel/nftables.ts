@@ -90,11 +90,7 @@ export class Nftables {
   }
 
   async changeElements(operation: AddElements | DeleteElements, by: Deadline): Promise<void> {
-    const requests =
-      operation.do === 'add-elements'
-        ? elements.addElements(operation.elements, operation.owner)
-        : elements.deleteElements(operation.elements)
-    await this.#socket.transaction(requests, by)
+    await this.#socket.transaction(elements.encodeElements(operation), by)
   }
 
   async ensureContent(set: SetDefinition, prefixes: readonly Prefix[], by: Deadline): Promise<boolean> {

@@ -90,6 +90,24 @@ t.test('change() forgets all when it is not known whether it was done', async t 
   t.equal(tables.compared, 2)
 })
 
+t.test('change() counts what says that it was done, and forgets all when it does not know', async t => {
+  const [memory, tables] = [new RulesetMemory(), new Tables()]
+  await memory.has(NODE_RULESET, tables)
+  await memory.change(tables.change, () => true)
+  await memory.change(
+    async () => {},
+    () => false,
+  )
+  await memory.has(NODE_RULESET, tables)
+  t.equal(tables.compared, 1)
+  await memory.change(
+    async () => {},
+    () => undefined,
+  )
+  await memory.has(NODE_RULESET, tables)
+  t.equal(tables.compared, 2)
+})
+
 t.test('generations are counted round their end', async t => {
   const [memory, tables] = [new RulesetMemory(), new Tables()]
   tables.number = 0xffff_ffff

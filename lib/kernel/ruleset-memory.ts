@@ -43,20 +43,32 @@ export class RulesetMemory {
     return isThere
   }
 
-  /** Changes elements, and nothing else, in one transaction. @throws what `change` throws. */
-  async change(change: () => Promise<void>): Promise<void> {
+  /**
+   * Changes elements, and nothing of nftables besides, in one transaction.
+   *
+   * @param isDone whether it was done, for a change that says so: undefined when nobody knows.
+   * @throws what `change` throws.
+   */
+  async change<T>(change: () => Promise<T>, isDone: (end: T) => boolean | undefined = () => true): Promise<T> {
     this.#begun += 1
     this.#underWay += 1
     try {
-      await change()
-      if (this.#generation !== undefined)
-        this.#generation = this.#generation === LAST_GENERATION ? 1 : this.#generation + 1
+      const end = await change()
+      const done = isDone(end)
+      if (done === undefined) this.forget()
+      else if (done) this.#step()
+      return end
     } catch (failure) {
       if (!(failure instanceof NetlinkError) || failure.outcomeUnknown) this.forget()
       throw failure
     } finally {
       this.#underWay -= 1
     }
+  }
+
+  #step(): void {
+    if (this.#generation === undefined) return
+    this.#generation = this.#generation === LAST_GENERATION ? 1 : this.#generation + 1
   }
 
   /** Whatever was seen holds no longer. */
