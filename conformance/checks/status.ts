@@ -67,13 +67,7 @@ export const statusChecks: readonly Check[] = [
     needs: ['STATUS', 'outage'],
     async run(stage) {
       await breakDown(stage)
-      const outcome = await stage.runtime.status()
-      stage.expectFailure(outcome)
-      const code = codeOf(outcome.decisive)
-      stage.expect(
-        outcome.isSuccess || NOT_READY.has(code),
-        () => `code ${code ?? 'none'}: ${describeOutcome(outcome.decisive)}`,
-      )
+      expectNotReady(stage, await stage.runtime.status(), 'what ADD depends on is not there')
     },
   },
   {
@@ -84,13 +78,7 @@ export const statusChecks: readonly Check[] = [
     needs: ['STATUS', 'addresses', 'exhaustible'],
     async run(stage) {
       const { runtime, pods } = await exhaust(stage)
-      const full = await runtime.status()
-      stage.expectFailure(full, `all ${pods.length} addresses are taken`)
-      const code = codeOf(full.decisive)
-      stage.expect(
-        full.isSuccess || NOT_READY.has(code),
-        () => `code ${code ?? 'none'}: ${describeOutcome(full.decisive)}`,
-      )
+      expectNotReady(stage, await runtime.status(), `all ${pods.length} addresses are taken`)
     },
   },
   {
@@ -125,6 +113,16 @@ export const statusChecks: readonly Check[] = [
     },
   },
 ]
+
+/** Holds that STATUS failed, with one of the codes that say why. */
+function expectNotReady(stage: Stage, outcome: ChainOutcome, when: string): void {
+  stage.expectFailure(outcome, when)
+  const code = codeOf(outcome.decisive)
+  stage.expect(
+    outcome.isSuccess || NOT_READY.has(code),
+    () => `code ${code ?? 'none'}: ${describeOutcome(outcome.decisive)}`,
+  )
+}
 
 /** Takes away what ADD depends on. The node is of no use afterwards. */
 async function breakDown(stage: Stage): Promise<void> {
