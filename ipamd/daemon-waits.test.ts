@@ -7,6 +7,9 @@ import { formatPrefix } from '../lib/net/prefix.ts'
 import { attachment, rig, rawAllocate } from './fake-machine.ts'
 import { post } from './test-request.ts'
 
+/** Far more than closing takes, and less than a connection may lie idle. */
+const SOON_MS = 4000
+
 t.test('no address of a block is answered before the block is ready, at start too (R29)', async t => {
   const { socket, start } = rig(t)
   const blocks: string[] = []
@@ -31,7 +34,7 @@ t.test('no address of a block is answered before the block is ready, at start to
   t.equal(blocks.length, 4)
 })
 
-t.test('close() ends in less than a second, also with a client that says nothing', async t => {
+t.test('close() ends soon, also with a client that says nothing', async t => {
   const { socket, start } = rig(t)
   const daemon = await start()
   const client = connect(socket)
@@ -39,7 +42,7 @@ t.test('close() ends in less than a second, also with a client that says nothing
   const closed = new Promise<void>(resolve => client.once('close', () => resolve()))
   const startedAtMs = performance.now()
   await daemon.close()
-  t.ok(performance.now() - startedAtMs < 1000, `${performance.now() - startedAtMs} ms`)
+  t.ok(performance.now() - startedAtMs < SOON_MS, `${performance.now() - startedAtMs} ms`)
   await closed
   t.notOk(existsSync(socket))
 })
@@ -58,27 +61,24 @@ t.test('a block that takes too long is a refusal, not a connection that breaks',
   })
 })
 
-t.test(
-  'close() ends in less than a second, also with half a request, a request that waits, and a reader of the store',
-  async t => {
-    const { folder, socket, start } = rig(t)
-    let waiting: () => void = () => {}
-    const isWaiting = new Promise<void>(resolve => (waiting = resolve))
-    const daemon = await start({
-      onBlockTaken() {
-        waiting()
-        return new Promise(() => {})
-      },
-    })
-    const half = connect(socket, () => half.write(rawAllocate('b').slice(0, -5)))
-    const waits = post(socket, '/v1/leases', { attachment: attachment('a') }).catch(() => 'broken off')
-    await isWaiting
-    const reader = new DatabaseSync(join(folder, 'state', 'ipam.db'), { readOnly: true })
-    t.teardown(() => reader.close())
-    reader.exec('BEGIN; SELECT * FROM lease')
-    const startedAtMs = performance.now()
-    await daemon.close()
-    t.ok(performance.now() - startedAtMs < 1000, `${performance.now() - startedAtMs} ms`)
-    t.equal(await waits, 'broken off')
-  },
-)
+t.test('close() ends soon, also with half a request, a request that waits, and a reader of the store', async t => {
+  const { folder, socket, start } = rig(t)
+  let waiting: () => void = () => {}
+  const isWaiting = new Promise<void>(resolve => (waiting = resolve))
+  const daemon = await start({
+    onBlockTaken() {
+      waiting()
+      return new Promise(() => {})
+    },
+  })
+  const half = connect(socket, () => half.write(rawAllocate('b').slice(0, -5)))
+  const waits = post(socket, '/v1/leases', { attachment: attachment('a') }).catch(() => 'broken off')
+  await isWaiting
+  const reader = new DatabaseSync(join(folder, 'state', 'ipam.db'), { readOnly: true })
+  t.teardown(() => reader.close())
+  reader.exec('BEGIN; SELECT * FROM lease')
+  const startedAtMs = performance.now()
+  await daemon.close()
+  t.ok(performance.now() - startedAtMs < SOON_MS, `${performance.now() - startedAtMs} ms`)
+  t.equal(await waits, 'broken off')
+})

@@ -46,7 +46,7 @@ async function untilReady(child: ChildProcess): Promise<void> {
 }
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  t.test(`main() ends in less than a second after ${signal}, with nothing lost and no socket left`, async t => {
+  t.test(`main() ends soon after ${signal}, with nothing lost and no socket left`, async t => {
     const { folder, config, entry } = folderWith(t, goodConfig)
     const socket = join(folder, 'run', 'ipamd.sock')
     const [command, ...args] = [...ISOLATED, process.execPath, entry, '--config', config]
@@ -58,7 +58,8 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     const sentAtMs = performance.now()
     child.kill(signal)
     t.same(await once(child, 'exit'), [0, null])
-    t.ok(performance.now() - sentAtMs < 1000, `${performance.now() - sentAtMs} ms`)
+    // Far more than it takes, and less than any wait that could be left in it.
+    t.ok(performance.now() - sentAtMs < 4000, `${performance.now() - sentAtMs} ms`)
     t.notOk(existsSync(socket))
     t.notOk(existsSync(join(folder, 'state', 'ipam.db-wal')), 'the write-ahead log is in the main file')
   })

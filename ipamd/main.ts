@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
-import { setFlagsFromString } from 'node:v8'
 import { DEFAULT_SOCKET_PATH } from '../lib/cni/tulle-configuration.ts'
 import { observeHostRanges } from '../lib/kernel/host-ranges.ts'
 import { loadAddon } from '../native/addon.ts'
@@ -12,6 +11,7 @@ import { start } from './daemon.ts'
 import { inheritedSocket } from './inherited-socket.ts'
 import { jsonLog } from '../lib/log/json-log.ts'
 import { dropExposure, readExposures } from '../lib/os/exposure-files.ts'
+import { keepHeapSmall } from '../lib/os/small-heap.ts'
 import { stopOnSignal } from '../lib/os/stop-on-signal.ts'
 import { linuxNode } from './reconcile/linux-node.ts'
 import { clockSinceBoot, readBootFacts } from './read-boot-facts.ts'
@@ -44,7 +44,7 @@ const KERNEL_THREADS = '8'
 
 async function serve(configPath: string, addonPath: string): Promise<void> {
   process.env['UV_THREADPOOL_SIZE'] ??= KERNEL_THREADS
-  keepMemorySmall()
+  keepHeapSmall()
   const log = jsonLog(text => process.stderr.write(text))
   // When the reader of the log goes away there is nowhere to say so, and leases matter more than lines about them.
   process.stderr.on('error', () => {})
@@ -84,16 +84,4 @@ async function serve(configPath: string, addonPath: string): Promise<void> {
     process.stderr.write(`ipamd: ${configPath}: ${(failure as Error).message}\n`)
     process.exitCode = 1
   }
-}
-
-/**
- * The space for new objects stays at its first size, a megabyte. It would grow to thirty times that while the leases are read at
- * start, and the memory is not given back. So little is collected by this thread in less time than waking others takes. The space
- * for old ones is cleared when it is half as large again as what was left in it: V8 would wait until it is four times as large. V8
- * reads these flags whenever it is about to let a space grow, or to clear it.
- */
-function keepMemorySmall(): void {
-  setFlagsFromString('--semi-space-growth-factor=1')
-  setFlagsFromString('--no-parallel-scavenge')
-  setFlagsFromString('--heap-growing-percent=50')
 }

@@ -62,6 +62,9 @@ function idsOf(text: string): readonly number[] {
   return [...text.matchAll(/^id: (\d+)$/gm)].map(([, id]) => Number(id))
 }
 
+/** What daemon.ts gives calls that are under way. */
+const DRAIN_MS = 600
+
 t.test('GET /v1/events gives what happens, from now on', async t => {
   await using daemon = await startForTest()
   await lease(daemon, 'a')
@@ -123,13 +126,18 @@ t.test('GET /v1/events says what is not kept any more, and when the ids are thos
 })
 
 t.test('the stream ends when the daemon does, which does not wait for it', async t => {
-  const daemon = await startForTest()
-  const follower = await follow(daemon.socket)
-  await follower.until(/retry/)
-  const startedAt = performance.now()
-  await daemon[Symbol.asyncDispose]()
-  t.ok(performance.now() - startedAt < 500, 'no time for draining is used up')
-  await follower.ended
+  let fastestMs = Infinity
+  // A busy machine may stretch one of them; a daemon that waits does so each time.
+  for (let tries = 0; tries < 5 && fastestMs >= DRAIN_MS; tries++) {
+    const daemon = await startForTest()
+    const follower = await follow(daemon.socket)
+    await follower.until(/retry/)
+    const startedAt = performance.now()
+    await daemon[Symbol.asyncDispose]()
+    fastestMs = Math.min(fastestMs, performance.now() - startedAt)
+    await follower.ended
+  }
+  t.ok(fastestMs < DRAIN_MS, `no time for draining is used up: ${fastestMs} ms`)
 })
 
 t.test('EventStreams drops a reader that takes nothing, and serves the others on', async t => {

@@ -221,13 +221,20 @@ t.test('SqliteStore names the file when its tables are not there', async t => {
 
 t.test('close() does not wait for a reader', async t => {
   const path = pathOf(t)
-  const store = new SqliteStore(path, BOOT)
-  store.commit(BLOCKS)
+  new SqliteStore(path, BOOT).close()
   const reader = new DatabaseSync(path, { readOnly: true })
   t.teardown(() => reader.close())
-  reader.exec('BEGIN; SELECT * FROM lease')
-  store.probe()
-  const startedAtMs = performance.now()
-  store.close()
-  t.ok(performance.now() - startedAtMs < 500, `${performance.now() - startedAtMs} ms`)
+  let fastestMs = Infinity
+  // A busy machine may stretch one of them; a store that waits does so each time, for its busy_timeout of 250 ms.
+  for (let tries = 0; tries < 5 && fastestMs >= 250; tries++) {
+    const store = new SqliteStore(path, BOOT)
+    store.commit(tries === 0 ? BLOCKS : [])
+    reader.exec('BEGIN; SELECT * FROM lease')
+    store.probe()
+    const startedAtMs = performance.now()
+    store.close()
+    fastestMs = Math.min(fastestMs, performance.now() - startedAtMs)
+    reader.exec('COMMIT')
+  }
+  t.ok(fastestMs < 250, `${fastestMs} ms`)
 })

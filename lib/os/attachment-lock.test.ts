@@ -52,7 +52,7 @@ t.test('takeAttachmentLock() waits no longer than its deadline, and names the at
   using _held = await takeAttachmentLock(ATTACHMENT, { addon, socketPath, by: Deadline.in(1_000) })
   const startedAtMs = performance.now()
   await t.rejects(takeAttachmentLock(ATTACHMENT, { addon, socketPath, by: Deadline.in(50) }), DeadlineExceeded)
-  t.ok(performance.now() - startedAtMs < 1_000)
+  t.ok(performance.now() - startedAtMs < 5_000)
   await t.rejects(
     takeAttachmentLock(ATTACHMENT, { addon, socketPath, by: Deadline.in(0) }),
     /the lock of net1\/c1\/eth0$/,
