@@ -22,8 +22,9 @@ for dir in containerd kubelet; do
   mount --bind "$state/$dir" "/var/lib/$dir"
 done
 mkdir -p /etc/cni/net.d /opt/cni/bin /var/log/pods /var/log/containers
+# No server, and no domain that pods would search: the cluster's DNS knows its own names alone.
 rm -f /etc/resolv.conf
-echo 'search cluster.test' >/etc/resolv.conf
+touch /etc/resolv.conf
 printf '127.0.0.1 localhost\n::1 localhost\n' >/etc/hosts
 
 # sysfs shows the network namespace in which it is mounted; cgroups show only those of this node.

@@ -21,12 +21,17 @@ export class Daemons {
     this.#system = Kubernetes.connect(provider.kubeconfigFile, SYSTEM)
   }
 
-  /** Kills a daemon on a node (SIGKILL); returns when kubelet has it running again, and Tulle is Ready there. */
-  async kill(nodeName: string, daemon: Daemon): Promise<void> {
+  /**
+   * Kills a daemon on a node (SIGKILL); returns when kubelet has it running again, and Tulle is Ready there.
+   *
+   * @param afterwards is done at once, before kubelet has started another container.
+   */
+  async kill(nodeName: string, daemon: Daemon, afterwards?: () => Promise<void>): Promise<void> {
     const podName = (await this.#podOn(nodeName)).name
     const [before] = await runningContainers(this.#provider, nodeName, { podName, containerName: daemon })
     if (before === undefined) throw new Error(`${daemon} does not run on ${nodeName}`)
     await signalContainer(this.#provider, nodeName, { containerId: before, signal: 'SIGKILL' })
+    await afterwards?.()
     await until(
       `${daemon} to run again on ${nodeName}`,
       async () => {
