@@ -29,6 +29,7 @@ const STEPS = {
   cri: { packages: TEST, scripts: ['scripts/cri.ts'], tap: true },
   conformance: { packages: [...RUN, ...NAMESPACES], scripts: ['conformance/main.ts'] },
   e2e: { packages: [...TEST, 'openssl'], scripts: ['scripts/build.ts', 'scripts/e2e.ts'], tap: true },
+  'e2e:conformance': { packages: [...TEST, 'openssl'], scripts: ['scripts/build.ts', 'scripts/e2e-conformance.ts'] },
   'conformance:peers': { packages: TEST, scripts: ['scripts/build.ts', 'conformance/peers/main.ts'] },
   'e2e:kind': { packages: [...TEST, 'openssl'], scripts: ['scripts/build.ts', 'scripts/e2e-kind.ts'], tap: true },
   bench: { packages: TEST, scripts: ['scripts/build.ts', 'bench/attach.ts'] },

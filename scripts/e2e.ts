@@ -1,13 +1,16 @@
-import { cp, mkdir, readdir, rm } from 'node:fs/promises'
+import { mkdir, readFile, rm } from 'node:fs/promises'
 import { once } from 'node:events'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { Cluster } from '../e2e/cluster/namespaces/cluster.ts'
 import type { ProxyMode } from '../e2e/cluster/namespaces/description.ts'
 import { whyNoCluster } from '../e2e/cluster/requirements.ts'
 import { up } from '../e2e/cluster/up.ts'
 import type { NetworkChoice } from '../e2e/cluster/up.ts'
-import { CLUSTER_VARIABLE, NETWORK_VARIABLE } from '../e2e/suite/harness/variables.ts'
+import { renderFigure } from '../e2e/suite/harness/figures.ts'
+import type { Figure } from '../e2e/suite/harness/figures.ts'
+import { CLUSTER_VARIABLE, FIGURES_VARIABLE, NETWORK_VARIABLE } from '../e2e/suite/harness/variables.ts'
+import { keepLogs } from './cluster-logs.ts'
 import { writeTulleImage } from './image.ts'
 import { ROOT } from './paths.ts'
 import { ourFiles } from './source-files.ts'
@@ -15,8 +18,8 @@ import { runTap } from './tap.ts'
 import { renderTotals } from './tap-report.ts'
 import type { Totals } from './tap-report.ts'
 
-/** Logs of the last cluster: kept, so that a failure can be looked into after the cluster is gone. */
-const LOGS = join(ROOT, '.cache', 'e2e', 'logs')
+/** What the last run has measured. */
+const FIGURES = join(ROOT, '.cache', 'e2e', 'figures.jsonl')
 
 /** Tulle as it was built just now. */
 const TULLE_IMAGE = join(ROOT, 'dist', 'tulle-image.tar')
@@ -52,7 +55,12 @@ async function e2e({ network, proxyMode, isUpOnly, files }: Choices): Promise<To
     const within = ['nsenter', `--net=/proc/${cluster.description.outsidePid}/ns/net`, '--']
     process.env[CLUSTER_VARIABLE] = cluster.descriptionFile
     process.env[NETWORK_VARIABLE] = network
-    return await runTap(files, ['--jobs=1', `--timeout=${FILE_TIMEOUT_SECONDS}`], within)
+    process.env[FIGURES_VARIABLE] = FIGURES
+    await mkdir(dirname(FIGURES), { recursive: true })
+    await rm(FIGURES, { force: true })
+    const totals = await runTap(files, ['--jobs=1', `--timeout=${FILE_TIMEOUT_SECONDS}`], within)
+    for (const figure of await readFigures(FIGURES)) process.stdout.write(`measured: ${renderFigure(figure)}\n`)
+    return totals
   } finally {
     await keepLogs(cluster)
     await cluster.stop()
@@ -79,17 +87,16 @@ async function untilInterrupted(cluster: Cluster): Promise<Totals> {
   return { passed: 0, failed: 0, skipped: 0 }
 }
 
-async function keepLogs({ description }: Cluster): Promise<void> {
-  await rm(LOGS, { recursive: true, force: true })
-  for (const name of await readdir(description.stateFolder)) {
-    const from = join(description.stateFolder, name, 'logs')
-    await mkdir(LOGS, { recursive: true })
-    await cp(from, join(LOGS, name), { recursive: true }).catch((cause: unknown) => {
-      // Only nodes and the control plane have logs.
-      if (!(cause instanceof Error && 'code' in cause && (cause.code === 'ENOENT' || cause.code === 'ENOTDIR')))
-        throw cause
-    })
-  }
+/** What the tests have measured, as they tell it. @param file one JSON document on each line; missing when nothing was. */
+async function readFigures(file: string): Promise<readonly Figure[]> {
+  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return ''
+    throw cause
+  })
+  return text
+    .split('\n')
+    .filter(line => line !== '')
+    .map(line => JSON.parse(line) as Figure)
 }
 
 function choicesOf(args: readonly string[]): Choices {

@@ -5,11 +5,13 @@ import { PAUSE_IMAGE, writePauseImage } from '../cri/harness/pause-image.ts'
 import { cached } from '../parts/cache.ts'
 import { runCommand } from '../parts/command.ts'
 import { debianParts } from '../parts/debian.ts'
-import { coreDns, kubernetesParts } from '../parts/kubernetes.ts'
+import { agnhostSources, coreDns, kubernetesParts } from '../parts/kubernetes.ts'
 import { writeImageArchive } from '../parts/oci-image.ts'
 
 /** agnhost under the name by which upstream's own tests want it: no registry is asked for an image that is there. */
 export const TEST_IMAGE = 'registry.k8s.io/e2e-test-images/agnhost:2.63.0'
+/** What upstream's tests of DNS run dig in; ours has it. */
+const DIG_IMAGE = 'registry.k8s.io/e2e-test-images/glibc-dns-testing:2.0.0'
 export const DNS_IMAGE = 'registry.invalid/tulle/coredns:1'
 export { PAUSE_IMAGE }
 
@@ -45,19 +47,27 @@ async function dnsImage(): Promise<string> {
 export async function testImage(): Promise<string> {
   const kubernetes = await kubernetesParts()
   const tools = await debianParts(TOOLS.trim().split(/\s+/))
-  return await cachedImage('agnhost', [kubernetes, tools, TEST_IMAGE], async (rootFolder, archive) => {
-    await cp(tools, rootFolder, { recursive: true, verbatimSymlinks: true })
-    await rm(join(rootFolder, 'usr/share'), { recursive: true })
-    await linkTools(rootFolder)
-    await copyFile(join(kubernetes, 'agnhost'), join(rootFolder, 'agnhost'))
-    await symlink('agnhost', join(rootFolder, 'agnhost-2'))
-    for (const dir of ['etc', 'proc', 'sys', 'tmp', 'uploads', 'var/tmp']) {
-      await mkdir(join(rootFolder, dir), { recursive: true })
-    }
-    await writeFile(join(rootFolder, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/sh\n')
-    await writeFile(join(rootFolder, 'etc/group'), 'root:x:0:\n')
-    await writeImageArchive({ name: TEST_IMAGE, rootFolder, entrypoint: ['/agnhost'], cmd: ['pause'] }, archive)
-  })
+  return await cachedImage(
+    'agnhost',
+    [kubernetes, tools, TEST_IMAGE, DIG_IMAGE, 'porter'],
+    async (rootFolder, archive) => {
+      await cp(tools, rootFolder, { recursive: true, verbatimSymlinks: true })
+      await rm(join(rootFolder, 'usr/share'), { recursive: true })
+      await linkTools(rootFolder)
+      await copyFile(join(kubernetes, 'agnhost'), join(rootFolder, 'agnhost'))
+      await symlink('agnhost', join(rootFolder, 'agnhost-2'))
+      // Its servers with TLS listen with these.
+      const porter = join(await agnhostSources(), 'porter')
+      for (const file of ['localhost.crt', 'localhost.key']) await copyFile(join(porter, file), join(rootFolder, file))
+      for (const dir of ['etc', 'proc', 'sys', 'tmp', 'uploads', 'var/tmp']) {
+        await mkdir(join(rootFolder, dir), { recursive: true })
+      }
+      await writeFile(join(rootFolder, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/sh\n')
+      await writeFile(join(rootFolder, 'etc/group'), 'root:x:0:\n')
+      const names = { name: TEST_IMAGE, aliases: [DIG_IMAGE] }
+      await writeImageArchive({ ...names, rootFolder, entrypoint: ['/agnhost'], cmd: ['pause'] }, archive)
+    },
+  )
 }
 
 /** Names that Debian makes when a package is installed. */

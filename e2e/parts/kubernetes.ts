@@ -3,6 +3,7 @@ import { readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { cached } from './cache.ts'
 import { runCommand } from './command.ts'
+import type { Command } from './command.ts'
 import { assertGo, goTool } from './go.ts'
 import { outside } from './outside.ts'
 
@@ -54,6 +55,13 @@ export async function kubernetesTests(): Promise<string> {
     await build(MODULE, ['test', '-c', '-vet=off', '-o', join(temporary, 'e2e.test')], [packagePath])
   })
   return join(folder, 'e2e.test')
+}
+
+/** Returns the folder in which the module of Kubernetes has agnhost's own files. Failures as `kubernetesParts()`. */
+export async function agnhostSources(): Promise<string> {
+  await assertGo()
+  const list: Command = ['go', 'list', '-C', MODULE, '-mod=readonly', '-m', '-f', '{{.Dir}}', 'k8s.io/kubernetes']
+  return join((await runCommand(outside(list, MODULE))).trim(), 'test/images/agnhost')
 }
 
 /** The executables of containerd that a node needs. Failures as `kubernetesParts()`. */

@@ -13,6 +13,8 @@ const MANIFEST_TYPE = 'application/vnd.oci.image.manifest.v1+json'
 export interface ImageSource {
   /** The name under which a runtime finds it, with a tag other than `latest`: kubelet would try to pull that. */
   readonly name: string
+  /** Further names of the same image. */
+  readonly aliases?: readonly string[]
   /** The folder that becomes the root of the container; owned by root there, whoever owns it here. */
   readonly rootFolder: string
   readonly entrypoint: readonly string[]
@@ -60,8 +62,12 @@ async function writeLayout(image: ImageSource, folder: string): Promise<void> {
     config: { mediaType: 'application/vnd.oci.image.config.v1+json', ...config },
     layers: [{ mediaType: 'application/vnd.oci.image.layer.v1.tar', ...layer }],
   })
-  const index = { mediaType: MANIFEST_TYPE, ...manifest, annotations: { 'io.containerd.image.name': image.name } }
-  await writeFile(join(folder, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests: [index] }))
+  const manifests = [image.name, ...(image.aliases ?? [])].map(name => ({
+    mediaType: MANIFEST_TYPE,
+    ...manifest,
+    annotations: { 'io.containerd.image.name': name },
+  }))
+  await writeFile(join(folder, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests }))
   await writeFile(join(folder, 'oci-layout'), JSON.stringify({ imageLayoutVersion: '1.0.0' }))
 }
 

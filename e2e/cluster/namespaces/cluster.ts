@@ -42,19 +42,22 @@ export class Cluster implements AsyncDisposable {
     return join(this.description.stateFolder, 'cluster.json')
   }
 
+  /** The administrator's. */
+  get kubeconfigFile(): string {
+    return adminKubeconfig(this.description)
+  }
+
+  /** The command that runs `command` on the host outside, with the cluster's programs in its PATH. */
+  outsideCommand(command: Command): Command {
+    const { env, outsidePid } = this.description
+    const path = `PATH=${env['PATH'] ?? ''}`
+    return ['nsenter', `--net=/proc/${outsidePid}/ns/net`, '--', 'env', path, ...command]
+  }
+
   /** Runs kubectl as the administrator, on the host outside. @returns its stdout. @throws {CommandError} */
   async kubectl(args: readonly string[], options: { readonly stdin?: string; readonly timeoutMs?: number } = {}) {
-    const { stateFolder, env, outsidePid } = this.description
-    const kubeconfig = adminKubeconfig({ stateFolder })
-    const command: Command = [
-      'nsenter',
-      `--net=/proc/${outsidePid}/ns/net`,
-      '--',
-      'kubectl',
-      '--kubeconfig',
-      kubeconfig,
-    ]
-    return await runCommand([...command, ...args], { env, timeoutMs: KUBECTL_MS, ...options })
+    const command = this.outsideCommand(['kubectl', '--kubeconfig', this.kubeconfigFile, ...args])
+    return await runCommand(command, { env: this.description.env, timeoutMs: KUBECTL_MS, ...options })
   }
 
   /** Ends every process of the cluster; returns when nothing of it is left. */
