@@ -124,6 +124,16 @@ t.test('del() spools the release while ipamd is down, and succeeds (R13)', async
   t.same(node.spool, [{ socketPath: socket, entry: { attachment: ATTACHMENT, releasedAtUnixMs: 1_700_000_000_000 } }])
 })
 
+t.test(
+  'del() of a network whose name is too long for a lease succeeds, and leaves nothing in the spool (D6)',
+  async t => {
+    const node = new FakeNode()
+    node.ipam.state = 'down'
+    t.equal((await node.run('DEL', { config: { name: 'x'.repeat(300) } })).exitCode, 0)
+    t.same(node.spool, [])
+  },
+)
+
 t.test('del() leaves a link of its name alone that is somebody else’s, and releases (R22)', async t => {
   for (const { group, alias } of [
     { group: 0, alias: undefined },

@@ -1,4 +1,4 @@
-import { attachmentKeyText, type AttachmentKey } from '../ipam/attachment.ts'
+import { attachmentKeyText, isAttachmentKey, type AttachmentKey } from '../ipam/attachment.ts'
 import type { Deadline } from '../time/deadline.ts'
 import type { Edges } from './edges.ts'
 import { isIpamFailure } from './ipam-failure.ts'
@@ -23,6 +23,8 @@ export async function releaseOrSpool(
   edges: Pick<Edges, 'ipam' | 'spoolRelease' | 'nowUnixMs' | 'log'>,
   by: Deadline,
 ): Promise<void> {
+  // Nothing was ever leased under a name that ipamd does not take, and its spool would keep the release as one that nobody can read.
+  if (!isAttachmentKey(attachment)) return
   try {
     const soon = by.capped(RELEASE_WAIT_MS)
     await edges.ipam(socketPath).release({ attachment, deadlineUnixMs: soon.toUnixMs() }, soon)

@@ -27,6 +27,17 @@ export function parseAttachmentKey(parts: AttachmentKey): AttachmentKey {
   return { network: parts.network, containerId: parts.containerId, ifName: parseIfName(parts.ifName) }
 }
 
+/** True when the three parts are what CNI allows. */
+export function isAttachmentKey(parts: AttachmentKey): boolean {
+  try {
+    parseAttachmentKey(parts)
+    return true
+  } catch (failure) {
+    if (failure instanceof ParseError) return false
+    throw failure
+  }
+}
+
 /** Checks one network name or container ID. @throws {ParseError} naming `field`, its value and what was wanted. */
 export function checkCniName(field: string, text: string): string {
   // The charset is ASCII, so characters are bytes.
