@@ -95,7 +95,7 @@ t.test('a veth that somebody deletes is named by tullectl check, and the pod goe
 })
 
 t.test('the disk of ipamd is full: a new pod is told so, others go on, and it starts when there is room', async t => {
-  await withSmallDisk(provider, daemons, secondNode, async () => {
+  await withSmallDisk({ provider, daemons, nodeName: secondNode }, async () => {
     const full = await fillDisk(provider, secondNode)
     await kubernetes.createPod(serverPod({ name: 'waiting', nodeName: secondNode }))
     const said = await until('the pod to be told', async () =>

@@ -14,7 +14,7 @@ import { serverPod } from './harness/pods.ts'
 import { setUp } from './harness/setting.ts'
 import { API_AWAY_VARIABLE } from './harness/variables.ts'
 
-const API_AWAY_SECONDS = Number(process.env[API_AWAY_VARIABLE] ?? 20)
+const API_AWAY_SECONDS = secondsFrom(process.env[API_AWAY_VARIABLE] ?? '20')
 /** While the API server is away, each node makes sandboxes of these again and again. */
 const PODS_WHILE_AWAY = 3
 const RECOVER_MS = 60_000
@@ -77,6 +77,12 @@ async function isReached(podName: string): Promise<boolean> {
     await kubernetes.exec(`server-${firstNode}`, ['ping', '-n', '-c', '1', '-W', '1', address])
   }
   return addressesNow.length === 2
+}
+
+function secondsFrom(text: string): number {
+  const seconds = Number(text)
+  if (seconds > 0 && seconds <= 300) return seconds
+  throw new RangeError(`${API_AWAY_VARIABLE}=${text}: want a number of seconds, at most 300`)
 }
 
 async function kill(nodeName: string, victim: Daemon | NodeService): Promise<void> {

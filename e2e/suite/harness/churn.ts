@@ -37,6 +37,9 @@ export async function underChurn(
     }
   }
   const disturbed = disturb().finally(() => (isOver = true))
-  await Promise.all([disturbed, ...nodeNames.map(churnOn)])
+  // All of them end before the next test begins, also when one has failed.
+  const outcomes = await Promise.allSettled([disturbed, ...nodeNames.map(churnOn)])
+  const failed = outcomes.find(({ status }) => status === 'rejected')
+  if (failed?.status === 'rejected') throw failed.reason
   return { during, afterwards }
 }

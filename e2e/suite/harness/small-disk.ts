@@ -5,15 +5,20 @@ const STATE = '/var/lib/tulle'
 const SMALL = '/run/tulle-small-disk'
 const SIZE = '16m'
 
+/** Whose disk. */
+export interface DiskPlace {
+  readonly provider: ClusterProvider
+  readonly daemons: Daemons
+  readonly nodeName: string
+}
+
 /**
  * Runs `body` while ipamd of a node keeps its state on a small file system of its own; then the state is where it was before.
  *
  * @throws {Error} when ipamd does not use it, or what `body` throws.
  */
 export async function withSmallDisk(
-  provider: ClusterProvider,
-  daemons: Daemons,
-  nodeName: string,
+  { provider, daemons, nodeName }: DiskPlace,
   body: () => Promise<void>,
 ): Promise<void> {
   const run = async (script: string): Promise<string> =>
