@@ -44,9 +44,10 @@ async function exchange(socketPath: string, bytes: Buffer): Promise<string | und
 /** One HTTP response with a document of the right kind, or none at all. */
 function judgeAnswer(answer: string | undefined): { readonly status?: number; readonly problems: readonly string[] } {
   if (answer === undefined) return { problems: [`no end of it in ${TIMEOUT_MS} ms`] }
-  if (answer === '') return { problems: [] }
-  // A client may be told to go on before it is answered.
-  const [head = '', ...rest] = answer.replace(/^HTTP\/1\.1 100 Continue\r\n\r\n/, '').split('\r\n\r\n')
+  // A client may be told to go on before it is answered; it gets no answer when it ends in the middle of its body then.
+  const final = answer.replace(/^HTTP\/1\.1 100 Continue\r\n\r\n/, '')
+  if (final === '') return { problems: [] }
+  const [head = '', ...rest] = final.split('\r\n\r\n')
   const status = Number(/^HTTP\/1\.1 (\d{3}) /.exec(head)?.[1])
   if (!STATUSES.has(status)) return { status, problems: [`status ${head.slice(0, 100)}`] }
   const body = rest.join('\r\n\r\n')
