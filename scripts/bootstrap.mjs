@@ -35,6 +35,7 @@ const STEPS = {
   bench: { packages: TEST, scripts: ['scripts/build.ts', 'bench/attach.ts'] },
   'bench:agent': { packages: TEST, scripts: ['scripts/build.ts', 'bench/agent.ts'] },
   'bench:cross-node': { packages: TEST, scripts: ['scripts/build.ts', 'bench/cross-node.ts'] },
+  'bench:pods': { packages: [...TEST, 'openssl'], scripts: ['scripts/image.ts', 'bench/pods.ts'] },
   'bench:ipam': { packages: TEST, scripts: ['scripts/build.ts', 'bench/ipam.ts'] },
   fuzz: { packages: TEST, scripts: ['scripts/build.ts', 'fuzz/main.ts'], tap: true },
   image: { packages: BUILD, scripts: ['scripts/image.ts'] },
