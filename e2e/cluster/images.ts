@@ -12,6 +12,8 @@ import { writeImageArchive } from '../parts/oci-image.ts'
 export const TEST_IMAGE = 'registry.k8s.io/e2e-test-images/agnhost:2.63.0'
 /** What upstream's tests of DNS run dig in; ours has it. */
 const DIG_IMAGE = 'registry.k8s.io/e2e-test-images/glibc-dns-testing:2.0.0'
+/** What upstream's tests run in pods that only have to be there. */
+const WAIT_IMAGE = 'registry.k8s.io/pause:3.10.2'
 export const DNS_IMAGE = 'registry.invalid/tulle/coredns:1'
 export { PAUSE_IMAGE }
 
@@ -30,7 +32,7 @@ const TOOLS = `
 /** Puts the archives of all images that a cluster of tests needs into `folder`. Each is made once and kept in the cache. */
 export async function collectImages(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true })
-  await writePauseImage(join(folder, 'pause.tar'))
+  await writePauseImage(join(folder, 'pause.tar'), { aliases: [WAIT_IMAGE] })
   await copyFile(await dnsImage(), join(folder, 'coredns.tar'))
   await copyFile(await testImage(), join(folder, 'agnhost.tar'))
 }

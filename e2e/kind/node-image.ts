@@ -131,7 +131,7 @@ async function addImages(folder: string, scratch: string, kubeadmFile: string): 
   const wanted = (await runCommand(command)).trim().split('\n')
   const images = await mkdtemp(join(scratch, 'images-'))
   await writeControlPlaneImages(wanted, folder, images)
-  await writePauseImage(join(folder, 'pause.tar'), SANDBOX_IMAGE)
+  await writePauseImage(join(folder, 'pause.tar'), { name: SANDBOX_IMAGE })
   await rm(images, { recursive: true })
 }
 
