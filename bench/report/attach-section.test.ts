@@ -19,12 +19,13 @@ const rowOf = (page: string, title: string) => page.split('\n').find(line => lin
 t.test('attachSection() says where and when, with the load', async t => {
   const page = attachSection(runOf(SAMPLES, { loadAtStart: [0.1, 3] }))
   t.match(page, '2026-11-25 20:00 UTC, 12.0 minutes. 2 × Some CPU, 4.00 GiB, Linux 6.18, Node v26.10.0;')
-  t.match(page, 'at the start 0.10, 3.00, at the end 1.50')
+  t.match(page, "at the start 0.10, 3.00, at the end, by the bench's own crowds, 1.50")
   t.notMatch(page, /busy|So few/)
+  t.notMatch(attachSection(runOf(SAMPLES, { loadAtEnd: 60 })), /busy/, 'its own crowds are no other work')
 })
 
 t.test('attachSection() warns of figures from a busy machine, and of few samples', async t => {
-  const page = attachSection(runOf(SAMPLES, { loadAtEnd: 9, options: { pods: 3, warmUpPods: 1 } }))
+  const page = attachSection(runOf(SAMPLES, { loadAtStart: [0.1, 9], options: { pods: 3, warmUpPods: 1 } }))
   t.match(page, /machine was busy/)
   t.match(page, /So few samples/)
 })
