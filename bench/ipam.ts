@@ -15,6 +15,7 @@ import { debianPlugins } from '../e2e/netns/harness/debian-plugins.ts'
 import { Ipamd } from '../e2e/netns/harness/ipamd.ts'
 import { callIpamd } from '../e2e/netns/harness/lease-client.ts'
 import { BIN_FOLDER, RUN_FOLDER } from '../e2e/netns/harness/tulle.ts'
+import { cpuOfMs } from './process-usage.ts'
 import { quantile, renderTable } from './report/statistics.ts'
 
 const RESULTS = join(import.meta.dirname, 'results')
@@ -117,7 +118,7 @@ async function measureStart(options: Parameters<typeof Ipamd.start>[0]): Promise
   const began = performance.now()
   await using ipamd = await Ipamd.start(options)
   const ms = performance.now() - began
-  const [cpuMs, rssMiB] = [cpuOf(ipamd.pid), rssOf(ipamd.pid)]
+  const [cpuMs, rssMiB] = [cpuOfMs(ipamd.pid), rssOf(ipamd.pid)]
   await setTimeout(AT_REST_MS)
   return { ms, cpuMs, rssMiB, rssAtRestMiB: rssOf(ipamd.pid) }
 }
@@ -216,17 +217,6 @@ function execute(
 function rssOf(pid: number): number {
   const kiB = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
   return Number(kiB) / 1024
-}
-
-/** The processor time of the process, by ticks of ten milliseconds. */
-function cpuOf(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-  const [user = 0, system = 0] = stat
-    .slice(stat.lastIndexOf(')') + 2)
-    .split(' ')
-    .slice(11, 13)
-    .map(Number)
-  return (user + system) * 10
 }
 
 interface Daemon {

@@ -5,12 +5,10 @@ import { KernelError } from '../plan/kernel.ts'
 import { LINK_GROUP, ROUTE_PROTOCOL } from '../plan/marks.ts'
 import type { Deadline } from '../time/deadline.ts'
 import { NetlinkError } from './netlink-error.ts'
-import { NetlinkSocket, type NetlinkReply } from './netlink-socket.ts'
+import { NETLINK_ROUTE, OWN_NETNS, NetlinkSocket, type NetlinkReply } from './netlink-socket.ts'
 import * as decode from './rtnetlink-decode.ts'
 import * as encode from './rtnetlink-encode.ts'
 
-const NETLINK_ROUTE = 0
-const OWN_NETNS = -1
 /** Loopback, link-local and multicast: every node has them, and no pool can. */
 const EVERYWHERE = ['127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/4', '::1/128', 'fe80::/10', 'ff00::/8'].map(parsePrefix)
 

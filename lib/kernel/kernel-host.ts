@@ -2,12 +2,10 @@ import { closeSync } from 'node:fs'
 import type { NativeAddon, NetnsHandle } from '../../native/addon.ts'
 import type { Deadline } from '../time/deadline.ts'
 import { LinkRemover } from './link-remover.ts'
-import { NetlinkSocket } from './netlink-socket.ts'
+import { NETLINK_NETFILTER, OWN_NETNS, NetlinkSocket } from './netlink-socket.ts'
 import { RulesetMemory } from './ruleset-memory.ts'
 import type { PairIndexes } from './rtnetlink-encode.ts'
 
-const OWN_NETNS = -1
-const NETLINK_NETFILTER = 12
 /** As many idle sockets of a kind as are kept: more are open only while more work. */
 const MAX_IDLE = 8
 /** The kernel counts up from 1, and takes any other number that it is asked for. */

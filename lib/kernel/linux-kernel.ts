@@ -29,7 +29,14 @@ import { judgeBatch, type FailedOperation } from './judge-batch.ts'
 import type { KernelHost, NetnsIdentity } from './kernel-host.ts'
 import { isNativeError } from './native-error.ts'
 import { NetlinkError } from './netlink-error.ts'
-import { NetlinkSocket, type NetlinkReply, type NetlinkRequest } from './netlink-socket.ts'
+import {
+  NETLINK_NETFILTER,
+  NETLINK_ROUTE,
+  OWN_NETNS,
+  NetlinkSocket,
+  type NetlinkReply,
+  type NetlinkRequest,
+} from './netlink-socket.ts'
 import { forgetFlows } from './conntrack.ts'
 import { Nftables } from './nftables.ts'
 import { encodeOperation, isPlain, linksOf, type LinkAt, type PlainOperation } from './operation-encode.ts'
@@ -40,10 +47,6 @@ import { decodeRedirect, decodeShaper } from './traffic-control-decode.ts'
 import * as trafficControl from './traffic-control-encode.ts'
 import { toKernelError } from './to-kernel-error.ts'
 
-const NETLINK_ROUTE = 0
-const NETLINK_NETFILTER = 12
-/** Means "the namespace of this process" to the addon, which then needs no thread to enter it. */
-const OWN_NETNS = -1
 const RTPROT_RA = 9
 const LOOPBACK = 'lo'
 /** In every namespace: the kernel makes it first. */

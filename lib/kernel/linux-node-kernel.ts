@@ -6,16 +6,13 @@ import type { NodeFailure, NodeKernel, ObservedNode } from '../plan/node-kernel.
 import { renderNodeOperation, type NodeOperation } from '../plan/node-operation.ts'
 import type { Deadline } from '../time/deadline.ts'
 import { NetlinkError } from './netlink-error.ts'
-import { NetlinkSocket, type NetlinkReply, type NetlinkRequest } from './netlink-socket.ts'
+import { NETLINK_ROUTE, OWN_NETNS, NetlinkSocket, type NetlinkReply, type NetlinkRequest } from './netlink-socket.ts'
 import * as decodeNode from './node-decode.ts'
 import * as encodeNode from './node-encode.ts'
 import * as decode from './rtnetlink-decode.ts'
 import * as encode from './rtnetlink-encode.ts'
 import { toKernelError } from './to-kernel-error.ts'
 
-const NETLINK_ROUTE = 0
-/** The namespace of this process. */
-const OWN_NETNS = -1
 /** Requests sent in one go: their answers take a tenth of the room that the socket has for them. */
 const BATCH_SIZE = 256
 /** A family that the kernel runs without has no routes, and a table that nobody used is not there. */

@@ -33,6 +33,12 @@ const MAX_GETS = 64
 /** Checklist R24: an interrupted dump is never trusted, and not retried for ever. */
 const DUMP_TRIES = 5
 
+/** Protocols of a netlink socket (linux/netlink.h): links, addresses and routes; nftables. */
+export const NETLINK_ROUTE = 0
+export const NETLINK_NETFILTER = 12
+/** Means "the namespace of this process" to the addon, which then needs no thread to enter it. */
+export const OWN_NETNS = -1
+
 export interface NetlinkRequest {
   readonly type: number
   /** NLM_F_CREATE and the like. REQUEST, ACK and DUMP are added here. */
@@ -49,9 +55,9 @@ export interface NetlinkReply {
 }
 
 export interface NetlinkSocketOptions {
-  /** The namespace to open the socket in; -1 is our own. May be closed once the constructor has returned. */
+  /** The namespace to open the socket in, or OWN_NETNS. May be closed once the constructor has returned. */
   readonly netnsFd: number
-  /** NETLINK_ROUTE is 0, NETLINK_NETFILTER 12. */
+  /** NETLINK_ROUTE or NETLINK_NETFILTER. */
   readonly protocol: number
   /**
    * 'async' keeps the event loop free (a daemon); 'sync' blocks it and saves the way to the thread pool (a short run).

@@ -5,10 +5,8 @@ import { HOST_IF_NAME_PREFIX, NODE_ROUTE_PROTOCOL } from '../plan/marks.ts'
 import { isNativeError } from './native-error.ts'
 import { decodeMessages } from './netlink-message.ts'
 import { decodeLink } from './rtnetlink-decode.ts'
-import type { NetlinkReply } from './netlink-socket.ts'
+import { NETLINK_ROUTE, OWN_NETNS, type NetlinkReply } from './netlink-socket.ts'
 
-const NETLINK_ROUTE = 0
-const OWN_NETNS = -1
 /** Types of messages (linux/rtnetlink.h). */
 const RTM = {
   newLink: 16,

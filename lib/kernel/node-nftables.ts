@@ -3,12 +3,9 @@ import { NFT_TABLE } from '../plan/marks.ts'
 import type { NftChain } from '../plan/nft-chain.ts'
 import type { Deadline } from '../time/deadline.ts'
 import { NetlinkError } from './netlink-error.ts'
-import { NetlinkSocket } from './netlink-socket.ts'
+import { NETLINK_NETFILTER, OWN_NETNS, NetlinkSocket } from './netlink-socket.ts'
 import { decodeChain, deleteTable, dumpChains } from './nftables-encode.ts'
 import { toKernelError } from './to-kernel-error.ts'
-
-const NETLINK_NETFILTER = 12
-const OWN_NETNS = -1
 
 /**
  * Reads the chains of all nftables tables of this node, whoever made them (iptables-nft is one of those).
