@@ -1,4 +1,15 @@
 import type { Ipam } from '../../lib/attach/edges.ts'
+import {
+  allocateRequestToWire,
+  collectRequestToWire,
+  leaseFilterToQuery,
+  parseAllocateRequest,
+  parseCollectRequest,
+  parseLeaseFilter,
+  parseReleaseRequest,
+  parseStatusQuery,
+  releaseRequestToWire,
+} from '../../lib/ipam/protocol.ts'
 import type { Asker } from '../../lib/os/ipam-client.ts'
 import { problemFor } from '../problems.ts'
 import type { LeaseService } from '../lease-service.ts'
@@ -14,24 +25,40 @@ export interface LeaseEdges {
   readonly countRefusal: (problem: string) => void
 }
 
-/** The leases of this daemon, without its socket: answers and refusals are those that a client gets. */
+/**
+ * The leases of this daemon, without its socket: answers and refusals are those that a client gets.
+ *
+ * Requests are read as they are from the socket, because what is refused there must not be stored from here.
+ */
 export function leaseEdge({ service, spool, asker, countRefusal }: LeaseEdges): Ipam {
   return {
-    async allocate(request) {
+    async allocate(asked) {
       try {
+        const request = parseAllocateRequest(allocateRequestToWire({ ...asked, ...asker }))
         // A release of this attachment that is still in the spool is of an older life of it, and must not end the new lease.
         await spool.consume(request.attachment)
-        return (await service.allocate({ ...request, ...asker })).lease
+        return (await service.allocate(request)).lease
       } catch (failure) {
         const problem = problemFor(failure)
         countRefusal(problem.type)
         throw problem
       }
     },
-    release: request => asClient(async () => (await service.release(request, 'del')).kind === 'released'),
-    collect: request => asClient(() => service.collect(request)),
-    find: attachment => asClient(async () => (await service.find(attachment))[0]),
-    status: pool => asClient(() => service.checkReady(pool)),
+    release: request =>
+      asClient(async () => {
+        const { kind } = await service.release(parseReleaseRequest(releaseRequestToWire(request)), 'del')
+        return kind === 'released'
+      }),
+    collect: request => asClient(() => service.collect(parseCollectRequest(collectRequestToWire(request)))),
+    find: attachment =>
+      asClient(async () => {
+        const filter = parseLeaseFilter(new URLSearchParams(leaseFilterToQuery(attachment)))
+        return (await service.find(filter))[0]
+      }),
+    status: pool =>
+      asClient(() =>
+        service.checkReady(pool === undefined ? undefined : parseStatusQuery(new URLSearchParams({ pool }))),
+      ),
   }
 }
 

@@ -55,6 +55,11 @@ t.test('readPodAnnotations() refuses what no annotation can be, with its name (C
     code: 7,
     message: /runtimeConfig\.io\.kubernetes\.cri\.pod-annotations \[\]: want an obj/,
   })
+  t.throws(() => read({ 'tulle.dev/pool': 'x'.repeat(254) }), {
+    code: 7,
+    message:
+      /^Cannot use pod annotation tulle\.dev\/pool "x+"… \(254 characters\): want the name of a pool, at most 253 characters$/,
+  })
   t.throws(() => read({ 'tulle.dev/pool': 5 }), {
     code: 7,
     message: 'Cannot use pod annotation tulle.dev/pool 5: want a string',

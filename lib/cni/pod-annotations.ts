@@ -1,4 +1,4 @@
-import { MAX_STICKY_SECONDS } from '../ipam/protocol.ts'
+import { MAX_NAME_LENGTH, MAX_STICKY_SECONDS } from '../ipam/protocol.ts'
 import { CniError } from './errors.ts'
 import { member, optionalSection, quoteJson, rootSection } from './json.ts'
 import type { NetworkConfiguration } from './configuration.ts'
@@ -32,7 +32,7 @@ export function readPodAnnotations({ runtimeConfig }: NetworkConfiguration): Pod
   return {
     addresses: section && annotation(section, 'tulle.dev/addresses'),
     stickySeconds: section && parseSticky(section),
-    pool: section && annotation(section, 'tulle.dev/pool'),
+    pool: section && parsePool(section),
   }
 }
 
@@ -41,6 +41,13 @@ function annotation(section: Section, key: string): string | undefined {
   if (value === undefined) return undefined
   if (typeof value !== 'string') throw refused(section, { key, value, wanted: 'a string' })
   return value.trim() === '' ? undefined : value.trim()
+}
+
+function parsePool(section: Section): string | undefined {
+  const key = 'tulle.dev/pool'
+  const value = annotation(section, key)
+  if (value === undefined || value.length <= MAX_NAME_LENGTH) return value
+  throw refused(section, { key, value, wanted: `the name of a pool, at most ${MAX_NAME_LENGTH} characters` })
 }
 
 /** A number of seconds, or a number with the unit s, m, h or d. */

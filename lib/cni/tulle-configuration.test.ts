@@ -132,7 +132,13 @@ const refused = [
     name: 'an empty pool',
     changes: { ipam: { ...BASE.ipam, pool: '' } },
     code: 7,
-    want: /^Cannot use ipam\.pool "": want the name of a pool$/,
+    want: /^Cannot use ipam\.pool "": want the name of a pool, at most 253 characters$/,
+  },
+  {
+    name: 'a pool that no pool can be called',
+    changes: { ipam: { ...BASE.ipam, pool: 'x'.repeat(254) } },
+    code: 7,
+    want: /^Cannot use ipam\.pool "x+"… \(254 characters\): want the name of a pool, at most 253 characters$/,
   },
   {
     name: 'a pool that is a list',

@@ -1,4 +1,4 @@
-import { MAX_STICKY_SECONDS } from '../ipam/protocol.ts'
+import { MAX_NAME_LENGTH, MAX_STICKY_SECONDS } from '../ipam/protocol.ts'
 import { parseAddress } from '../net/address.ts'
 import { containsAddress, hostPrefix, parsePrefix, type Prefix } from '../net/prefix.ts'
 import { parseBandwidth } from './bandwidth.ts'
@@ -188,7 +188,8 @@ function parseIpamChoice(net: NetworkConfiguration, root: Section): IpamChoice {
   if (isDelegated(net)) return { kind: 'delegated', type: net.ipam.type }
   const section = ipamSection(net)
   const pool = optionalString(section, 'pool')
-  if (pool === '') throw refusal(section, 'pool', 'the name of a pool')
+  if (pool !== undefined && (pool === '' || pool.length > MAX_NAME_LENGTH))
+    throw refusal(section, 'pool', `the name of a pool, at most ${MAX_NAME_LENGTH} characters`)
   const stickySeconds = optionalInteger(section, 'stickySeconds', { min: 0, max: MAX_STICKY_SECONDS })
   return {
     kind: 'tulle',

@@ -52,6 +52,9 @@ export const MAX_STICKY_SECONDS = 2_592_000
 /** The most ranges that one request may name. */
 export const MAX_RANGES = 64
 
+/** Longest name of a pool, and of what Kubernetes has a name for. */
+export const MAX_NAME_LENGTH = 253
+
 /** A namespace and a name of Kubernetes, with the slash between them. */
 const MAX_OWNER_LENGTH = 507
 
@@ -422,8 +425,10 @@ export function checkPoolName(text: string): string {
   return checkLength(text)
 }
 
-// Kubernetes names have at most 253 characters; what is stored with each lease, or repeated in a message, must be bounded.
+// What is stored with each lease, or repeated in a message, must be bounded.
 function checkLength(text: string): string {
-  if (text.length > 253) throw new ParseError(`${quoteText(text)}: want at most 253 characters`)
+  if (text.length > MAX_NAME_LENGTH) {
+    throw new ParseError(`${quoteText(text)}: want at most ${MAX_NAME_LENGTH} characters`)
+  }
   return text
 }
