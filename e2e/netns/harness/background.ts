@@ -60,19 +60,24 @@ export class Background implements AsyncDisposable {
   }
 
   /**
-   * Waits until `condition` holds.
+   * Waits until `condition` holds, for `timeoutMs` (10,000 when absent).
    *
    * @throws {Error} with all that the process said, when it ends first or the time runs out.
    */
-  async until<T>(what: string, condition: () => Promise<T | undefined | false> | T | undefined | false): Promise<T> {
+  async until<T>(
+    what: string,
+    condition: () => Promise<T | undefined | false> | T | undefined | false,
+    timeoutMs?: number,
+  ): Promise<T> {
+    const holdsOrEnded = async (): Promise<T | undefined> => {
+      const value = await condition()
+      if (value !== undefined && value !== false) return value
+      if (this.#failure !== undefined) throw this.#failure
+      if (this.#ending !== undefined) throw new Error(`ended (${describe(this.#ending)}) before ${what}`)
+      return undefined
+    }
     try {
-      return await until(what, async () => {
-        const value = await condition()
-        if (value !== undefined && value !== false) return value
-        if (this.#failure !== undefined) throw this.#failure
-        if (this.#ending !== undefined) throw new Error(`ended (${describe(this.#ending)}) before ${what}`)
-        return undefined
-      })
+      return await until(what, holdsOrEnded, timeoutMs)
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause)
       throw new Error(`${this.command.join(' ')}: ${why}; it said: ${this.lines.join('\n') || 'nothing'}`, { cause })

@@ -17,6 +17,8 @@ export interface IpamdOptions {
   readonly configFile: string
   /** Where ipamd runs; in the node (this process) when absent. */
   readonly netns?: Netns
+  /** How long it may take until it accepts connections; 10,000 when absent. */
+  readonly readyWithinMs?: number
 }
 
 /** An ipamd of a test, which answers on its socket. */
@@ -32,15 +34,15 @@ export class Ipamd implements AsyncDisposable {
   /**
    * Writes the configuration, starts ipamd and waits until it accepts connections.
    *
-   * @throws {Error} with its log, when it ends before, or is not ready in 10 s.
+   * @throws {Error} with its log, when it ends before, or is not ready in time.
    */
-  static async start({ executable, config, configFile, netns }: IpamdOptions): Promise<Ipamd> {
+  static async start({ executable, config, configFile, netns, readyWithinMs }: IpamdOptions): Promise<Ipamd> {
     const socketPath = asString(config['socket'], 'config.socket')
     await writeFile(configFile, JSON.stringify(config, null, 2))
     const command: Command = [executable, '--config', configFile]
     const process = Background.start(netns?.command(command) ?? command)
     try {
-      await process.until(`${socketPath} accepts connections`, () => accepts(socketPath))
+      await process.until(`${socketPath} accepts connections`, () => accepts(socketPath), readyWithinMs)
     } catch (cause) {
       await process.kill()
       throw cause

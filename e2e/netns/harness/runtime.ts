@@ -14,6 +14,8 @@ export interface RuntimeOptions {
   readonly runtimeVersion?: string
   /** Environment of the plugins beside CNI_*; only this process's PATH when absent. */
   readonly env?: Readonly<Record<string, string>>
+  /** How long one plugin may run before it counts as one that hangs; as in invokePlugin() when absent. */
+  readonly timeoutMs?: number
 }
 
 /** What the runtime knows of one interface of one container. */
@@ -160,6 +162,7 @@ export class CniRuntime {
       executable: findExecutable(type, this.#options.cniPath),
       env: this.#environment(verb, input.attachment),
       stdin: JSON.stringify(this.#configuration(plugin, input)),
+      ...(this.#options.timeoutMs === undefined ? {} : { timeoutMs: this.#options.timeoutMs }),
     })
     return { type, ...outcome }
   }

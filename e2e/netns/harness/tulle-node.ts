@@ -29,6 +29,8 @@ export interface TulleNodeOptions {
   readonly cniPath?: readonly string[]
   /** Further keys of ipamd's configuration. */
   readonly ipamd?: JsonObject
+  /** How long a call of the plugin may take, and ipamd until it is ready: for tests that keep the machine busy. */
+  readonly limitMs?: number
   /** Leaves the node as the kernel made it, instead of as the first ADD leaves it. */
   readonly isFresh?: boolean
 }
@@ -58,15 +60,21 @@ export class TulleNode implements AsyncDisposable {
   readonly folder: string
   readonly #prefixes: readonly string[]
   readonly #ipamdKeys: JsonObject
+  readonly #limitMs: number | undefined
   #ipamd: Ipamd | undefined
 
   private constructor(folder: string, options: TulleNodeOptions) {
     this.folder = folder
     this.#prefixes = options.prefixes ?? DUAL_STACK
     this.#ipamdKeys = options.ipamd ?? {}
+    this.#limitMs = options.limitMs
     const own = { type: 'tulle', ...options.plugin, ipam: options.plugin?.['ipam'] ?? { type: 'tulle-ipam' } }
     const conflist = { cniVersion: options.cniVersion ?? '1.1.0', name: 'pods', plugins: options.plugins ?? [own] }
-    this.runtime = new CniRuntime({ conflist, cniPath: [BIN_FOLDER, ...(options.cniPath ?? [])] })
+    this.runtime = new CniRuntime({
+      conflist,
+      cniPath: [BIN_FOLDER, ...(options.cniPath ?? [])],
+      ...(options.limitMs === undefined ? {} : { timeoutMs: options.limitMs }),
+    })
   }
 
   static async start(options: TulleNodeOptions = {}): Promise<TulleNode> {
@@ -91,6 +99,7 @@ export class TulleNode implements AsyncDisposable {
   async startIpamd(netns?: Netns): Promise<void> {
     this.#ipamd = await Ipamd.start({
       ...(netns === undefined ? {} : { netns }),
+      ...(this.#limitMs === undefined ? {} : { readyWithinMs: this.#limitMs }),
       executable: join(BIN_FOLDER, 'ipamd'),
       configFile: join(this.folder, 'ipamd.json'),
       config: {
