@@ -89,7 +89,8 @@ function rehearsalEdges(folder: string): Edges {
 const AGREEABLE_IPAM: Ipam = {
   async allocate(request) {
     JSON.stringify(allocateRequestToWire(request))
-    return parseAllocateReply({ isNew: true, lease: leaseOf(request.attachment) }).lease
+    const reply = parseAllocateReply({ isNew: true, lease: leaseOf(request.attachment) })
+    return { ...reply, whenDurable: async () => {} }
   },
   async release(request) {
     JSON.stringify(releaseRequestToWire(request))

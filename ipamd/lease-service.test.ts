@@ -23,6 +23,8 @@ class WatchedStore implements Store {
   readonly #real = new SqliteStore(':memory:', { bootId: 'b', initStartTicks: 1, hostNetnsInode: 2 })
   commits = 0
   isBroken = false
+  /** What whenDurable() waits for. */
+  synced: Promise<void> = Promise.resolve()
 
   load(): ReturnType<Store['load']> {
     return this.#real.load()
@@ -32,6 +34,10 @@ class WatchedStore implements Store {
     this.probe()
     this.commits += 1
     this.#real.commit(events)
+  }
+
+  whenDurable(): Promise<void> {
+    return this.synced
   }
 
   probe(): void {
@@ -97,6 +103,33 @@ t.test('nothing is answered that was not stored, and nothing of it is remembered
   store.isBroken = false
   await service.checkReady(undefined)
   t.equal((await service.allocate(ask('a'))).isNew, true)
+})
+
+t.test('a lease is known when it is stored, and answered when it is durable (invariant 2)', async t => {
+  const store = new WatchedStore()
+  const service = serviceOn(store)
+  const { promise, resolve } = Promise.withResolvers<void>()
+  store.synced = promise
+  const answered: string[] = []
+  const allocating = service.allocate(ask('a')).then(() => answered.push('allocate'))
+  const { reply, whenDurable } = await service.lease(ask('b'))
+  t.equal(reply.isNew, true)
+  const waiting = whenDurable().then(() => answered.push('lease'))
+  const ended = await service.end(ask('b'), 'del')
+  t.equal(ended.reply.kind, 'released', 'and may be ended before')
+  t.same(answered, [])
+  resolve()
+  await Promise.all([allocating, waiting])
+  t.same(answered.toSorted(), ['allocate', 'lease'])
+})
+
+t.test('a disk that does not keep what is stored is a refusal, and the status says so', async t => {
+  const store = new WatchedStore()
+  const service = serviceOn(store)
+  store.synced = Promise.reject(new StoreError('Cannot sync lease store x: EIO'))
+  store.synced.catch(() => {})
+  await t.rejects(service.allocate(ask('a')), { name: 'IpamProblem', message: /EIO/ })
+  await t.rejects(service.checkReady(undefined), { name: 'IpamProblem', message: /EIO/ })
 })
 
 t.test('a store that can not be read any more is a refusal, until it can be again', async t => {

@@ -29,7 +29,7 @@ import type { Reservation } from './allocator/reservation.ts'
 import { listReservations, reserve, unreserve, type ReserveRequest } from './allocator/reserve.ts'
 import { evolve, seeForeign } from './allocator/state.ts'
 import { BlockReadiness, type BlockEdges } from './block-readiness.ts'
-import { Ledger, type LedgerEdges } from './ledger.ts'
+import { Ledger, type LedgerEdges, type Stored } from './ledger.ts'
 import { addressProblem, grantProblem, inNoPool, notHandedOver, overlapProblem, problemOf } from './problems.ts'
 import type { BootFacts } from './store/boot-facts.ts'
 import { isSameBoot, viaOf, type LeaseOrigin } from './store/lease-origin.ts'
@@ -84,23 +84,30 @@ export class LeaseService {
     this.#upstreams = new Map(pools.flatMap(pool => this.#upstreamOf(pool)))
   }
 
-  /** Leases one address of each family of the pool, or none. @throws {IpamProblem} */
+  /** Leases one address of each family of the pool, or none. Resolves when it is durable. @throws {IpamProblem} */
   async allocate(request: AllocateRequest): Promise<AllocateReply> {
+    const { reply, whenDurable } = await this.lease(request)
+    await whenDurable()
+    return reply
+  }
+
+  /** The same, for a caller that does not answer before it is durable. @throws {IpamProblem} */
+  async lease(request: AllocateRequest): Promise<Stored<AllocateReply>> {
     const by = Deadline.in(UPSTREAM_WAIT_MS)
     let knows: Knowledge = { hasLooked: !this.#surroundings.canLook }
     for (;;) {
-      const outcome = await this.#tryToAllocate(request, knows)
-      if ('lease' in outcome) {
-        await Promise.all(outcome.lease.addresses.map(({ block }) => this.#readiness.whenReady(block)))
-        return outcome
+      const { reply, whenDurable } = await this.#tryToAllocate(request, knows)
+      if ('lease' in reply) {
+        await Promise.all(reply.lease.addresses.map(({ block }) => this.#readiness.whenReady(block)))
+        return { reply, whenDurable }
       }
-      knows = await this.#learn(outcome, { knows, by })
+      knows = await this.#learn(reply, { knows, by })
     }
   }
 
   /** Changes nothing when something has to be known first. */
-  #tryToAllocate(request: AllocateRequest, knows: Knowledge): Promise<AllocateReply | Lacking> {
-    return this.#ledger.execute<AllocateReply | Lacking>((state, nowUnixMs) => {
+  #tryToAllocate(request: AllocateRequest, knows: Knowledge): Promise<Stored<AllocateReply | Lacking>> {
+    return this.#ledger.store<AllocateReply | Lacking>((state, nowUnixMs) => {
       // Here and not earlier: the request may have waited for another one's commit.
       refuseLate(request, nowUnixMs)
       if (knows.hasLooked) seeForeign(state, this.#surroundings.foreignTo(state))
@@ -137,9 +144,19 @@ export class LeaseService {
     return { ...knows, upstreamIsExhausted: answer !== 'granted' }
   }
 
-  /** Ends the lease of the attachment, when it is the one that is meant. @throws {IpamProblem} */
-  release(request: ReleaseRequest, reason: ReleaseReason): Promise<Release> {
-    return this.#ledger.execute((state, nowUnixMs) => {
+  /** Ends the lease of the attachment, when it is the one that is meant. Resolves when that is durable. @throws {IpamProblem} */
+  async release(request: ReleaseRequest, reason: ReleaseReason): Promise<Release> {
+    const { reply, whenDurable } = await this.end(request, reason)
+    await whenDurable()
+    return reply
+  }
+
+  /**
+   * The same, for a caller whose interface is gone, and who looks for leases without one after a loss of power: the lease would be
+   * there again then, and would be ended (reconcile/). @throws {IpamProblem}
+   */
+  end(request: ReleaseRequest, reason: ReleaseReason): Promise<Stored<Release>> {
+    return this.#ledger.store((state, nowUnixMs) => {
       refuseLate(request, nowUnixMs)
       const decision = release(state, request, { nowUnixMs, reason })
       return { reply: decision, events: decision.kind === 'released' ? decision.events : [] }
@@ -240,7 +257,7 @@ export class LeaseService {
   async handOverPodCidrs(request: PodCidrsRequest): Promise<PodCidrsReply> {
     await this.#surroundings.look()
     let returned: readonly Prefix[] = []
-    this.#ledger.replace((state, nowUnixMs) => {
+    await this.#ledger.replace((state, nowUnixMs) => {
       seeForeign(state, this.#surroundings.foreignTo(state))
       const decision = handOver(state, request, nowUnixMs)
       if (decision.kind === 'overlaps') throw overlapProblem(decision)

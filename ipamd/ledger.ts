@@ -20,12 +20,21 @@ export type Decide<Reply> = (
   nowUnixMs: number,
 ) => { readonly reply: Reply; readonly events: readonly LeaseEvent[] }
 
+/** What was decided and stored. */
+export interface Stored<Reply> {
+  readonly reply: Reply
+  /** Resolves when it would survive a loss of power. @throws {IpamProblem} */
+  readonly whenDurable: () => Promise<void>
+}
+
+type WhenDurable = Stored<unknown>['whenDurable']
+
 interface Command {
   /** Decides, and returns what is to be stored and how to answer once it is. @throws {IpamProblem} to refuse. */
   readonly decide: (
     state: State,
     nowUnixMs: number,
-  ) => { readonly events: readonly LeaseEvent[]; readonly answer: () => void }
+  ) => { readonly events: readonly LeaseEvent[]; readonly answer: (whenDurable: WhenDurable) => void }
   readonly reject: (reason: Error) => void
 }
 
@@ -34,7 +43,8 @@ const MIN_CLOCK_STEP_MS = 1000
 
 /**
  * The one writer of the store. Requests that arrive in one turn of the event loop are decided in order against one state
- * and share one commit. Each is answered when the commit is durable, never before (invariant 2).
+ * and share one commit. Each is answered when the commit is durable, never before (invariant 2): execute() sees to that, or who
+ * asked by store(), to wire a pod meanwhile.
  */
 export class Ledger {
   readonly #pools: readonly Pool[]
@@ -64,13 +74,23 @@ export class Ledger {
   }
 
   /** Decides with the others of this turn, and resolves when what was decided is durable. @throws {IpamProblem} */
-  execute<Reply>(decide: Decide<Reply>): Promise<Reply> {
+  async execute<Reply>(decide: Decide<Reply>): Promise<Reply> {
+    const { reply, whenDurable } = await this.store(decide)
+    await whenDurable()
+    return reply
+  }
+
+  /**
+   * Decides with the others of this turn, and resolves when what was decided survives the end of the process, though not yet that of
+   * the machine. @throws {IpamProblem}
+   */
+  store<Reply>(decide: Decide<Reply>): Promise<Stored<Reply>> {
     return new Promise((resolve, reject) => {
       if (this.#queue.length === 0) setImmediate(() => this.flush())
       this.#queue.push({
         decide: (state, nowUnixMs) => {
           const { reply, events } = decide(state, nowUnixMs)
-          return { events, answer: () => resolve(reply) }
+          return { events, answer: whenDurable => resolve({ reply, whenDurable }) }
         },
         reject,
       })
@@ -80,19 +100,21 @@ export class Ledger {
   /**
    * Decides at once, behind what is waiting, and stores changes that the state can't follow: it is restored from the store.
    *
-   * @throws {IpamProblem}
+   * Resolves when they are durable. @throws {IpamProblem}
    */
-  replace(decide: (state: State, nowUnixMs: number) => readonly StoredChange[]): void {
+  async replace(decide: (state: State, nowUnixMs: number) => readonly StoredChange[]): Promise<void> {
     this.flush()
     try {
       const nowUnixMs = this.#edges.nowUnixMs()
       const changes = decide(this.#currentState(nowUnixMs), nowUnixMs)
-      if (changes.length === 0) return
-      this.#commit(changes)
-      this.#state = undefined
+      if (changes.length > 0) {
+        this.#commit(changes)
+        this.#state = undefined
+      }
     } catch (cause) {
       throw problemFor(cause)
     }
+    await this.#beginToSync()()
   }
 
   /** Commits what is waiting. */
@@ -101,7 +123,9 @@ export class Ledger {
     this.#queue = []
     if (batch.length === 0) return
     try {
-      for (const answer of this.#decideAndCommit(batch)) answer()
+      const answers = this.#decideAndCommit(batch)
+      const whenDurable = this.#beginToSync()
+      for (const answer of answers) answer(whenDurable)
     } catch (cause) {
       // The state in memory has what the store has not.
       this.#state = undefined
@@ -134,11 +158,24 @@ export class Ledger {
     }
   }
 
+  /** Has the disk keep what is stored, whether somebody waits for it or not. */
+  #beginToSync(): WhenDurable {
+    const durable = this.#edges.store.whenDurable().catch((cause: unknown) => {
+      // Also for those who do not wait: the store takes nothing from now on.
+      this.#storeHasFailed = true
+      return problemFor(cause)
+    })
+    return async () => {
+      const failure = await durable
+      if (failure !== undefined) throw failure
+    }
+  }
+
   /** @throws when nothing of the batch was stored. */
-  #decideAndCommit(batch: readonly Command[]): readonly (() => void)[] {
+  #decideAndCommit(batch: readonly Command[]): readonly ((whenDurable: WhenDurable) => void)[] {
     const nowUnixMs = this.#edges.nowUnixMs()
     const state = this.#currentState(nowUnixMs)
-    const answers: (() => void)[] = []
+    const answers: ((whenDurable: WhenDurable) => void)[] = []
     const events: LeaseEvent[] = []
     for (const { decide, reject } of batch) {
       try {

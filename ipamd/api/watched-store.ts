@@ -16,6 +16,8 @@ export interface CommitWatchers {
 export class WatchedStore implements Store {
   readonly #store: Store
   readonly #watchers: CommitWatchers
+  /** Commits that are not known to be durable, oldest first. */
+  #pending: { readonly events: readonly StoredChange[]; readonly startedAtMs: number }[] = []
 
   constructor(store: Store, watchers: CommitWatchers) {
     this.#store = store
@@ -23,7 +25,7 @@ export class WatchedStore implements Store {
   }
 
   commit(events: readonly StoredChange[]): void {
-    const { metrics, uptimeMs, onCommit } = this.#watchers
+    const { metrics, uptimeMs } = this.#watchers
     const startedAtMs = uptimeMs()
     try {
       this.#store.commit(events)
@@ -31,8 +33,21 @@ export class WatchedStore implements Store {
       metrics.countCommitFailure()
       throw cause
     }
-    metrics.countCommit(events, uptimeMs() - startedAtMs)
-    onCommit()
+    this.#pending.push({ events, startedAtMs })
+  }
+
+  async whenDurable(): Promise<void> {
+    const { metrics, uptimeMs, onCommit } = this.#watchers
+    const durable = this.#pending
+    this.#pending = []
+    try {
+      await this.#store.whenDurable()
+    } catch (cause) {
+      if (durable.length > 0) metrics.countCommitFailure()
+      throw cause
+    }
+    for (const { events, startedAtMs } of durable) metrics.countCommit(events, uptimeMs() - startedAtMs)
+    if (durable.length > 0) onCommit()
   }
 
   load(): Snapshot {

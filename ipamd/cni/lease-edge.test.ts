@@ -102,7 +102,7 @@ t.test('leaseEdge() gives what the socket gives', async t => {
   const wish = { pod: POD, owner: 'ns/web', stickySeconds: 60, addresses: [parseAddress('10.244.0.5')] }
   const asked: readonly (readonly [name: string, ask: (ipam: Ipam, by: Deadline) => Promise<unknown>])[] = [
     ['status()', (ipam, by) => ipam.status(undefined, by)],
-    ['allocate()', (ipam, by) => ipam.allocate({ attachment: ATTACHMENT, ...wish }, by)],
+    ['allocate()', (ipam, by) => allocated(ipam.allocate({ attachment: ATTACHMENT, ...wish }, by))],
     ['find()', (ipam, by) => ipam.find(ATTACHMENT, by)],
     ['collect()', (ipam, by) => ipam.collect({ network: 'net', valid: [ATTACHMENT] }, by)],
     ['release()', (ipam, by) => ipam.release({ attachment: ATTACHMENT }, by)],
@@ -115,6 +115,13 @@ t.test('leaseEdge() gives what the socket gives', async t => {
     t.match(await ask(edge, Deadline.in(WAIT_MS)), direct, name)
   }
 })
+
+/** The lease, when it is durable. */
+async function allocated(leasing: ReturnType<Ipam['allocate']>) {
+  const { lease, isNew, whenDurable } = await leasing
+  await whenDurable()
+  return { lease, isNew }
+}
 
 /** What the engine makes its answer of. */
 async function refusalOf(

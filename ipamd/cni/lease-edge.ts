@@ -37,7 +37,8 @@ export function leaseEdge({ service, spool, asker, countRefusal }: LeaseEdges): 
         const request = parseAllocateRequest(allocateRequestToWire({ ...asked, ...asker }))
         // A release of this attachment that is still in the spool is of an older life of it, and must not end the new lease.
         await spool.consume(request.attachment)
-        return (await service.allocate(request)).lease
+        const { reply, whenDurable } = await service.lease(request)
+        return { ...reply, whenDurable: () => asClient(whenDurable) }
       } catch (failure) {
         const problem = problemFor(failure)
         countRefusal(problem.type)
@@ -46,8 +47,8 @@ export function leaseEdge({ service, spool, asker, countRefusal }: LeaseEdges): 
     },
     release: request =>
       asClient(async () => {
-        const { kind } = await service.release(parseReleaseRequest(releaseRequestToWire(request)), 'del')
-        return kind === 'released'
+        const { reply } = await service.end(parseReleaseRequest(releaseRequestToWire(request)), 'del')
+        return reply.kind === 'released'
       }),
     collect: request => asClient(() => service.collect(parseCollectRequest(collectRequestToWire(request)))),
     find: attachment =>

@@ -11,8 +11,8 @@ import { leasedAddressIn } from './stored-leases.ts'
 const BUSY_TIMEOUT_MS = 250
 
 /**
- * Reads what is durable, over a connection of its own that cannot write: looking at the store never gets in the way of a
- * commit, and shows no change before it would survive a power loss.
+ * Reads what is committed, over a connection of its own that cannot write: looking at the store never gets in the way of a
+ * commit. It may show a change some milliseconds before that would survive a loss of power.
  */
 export class StoreReader {
   readonly #path: string

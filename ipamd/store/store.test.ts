@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -206,6 +206,21 @@ t.test('SqliteStore keeps a write-ahead log', async t => {
   const database = new DatabaseSync(path, { readOnly: true })
   t.teardown(() => database.close())
   t.same(Object.values(database.prepare('PRAGMA journal_mode').get() ?? {}), ['wal'])
+})
+
+t.test('SqliteStore takes nothing more when the disk did not keep what was committed', async t => {
+  const path = pathOf(t)
+  const store = new SqliteStore(path, BOOT)
+  store.commit(BLOCKS)
+  // A file that cannot be synced, under the name of the log.
+  rmSync(`${path}-wal`)
+  symlinkSync('/dev/null', `${path}-wal`)
+  const want = { name: 'StoreError', message: `Cannot sync lease store ${path}: EINVAL: invalid argument, fdatasync` }
+  await t.rejects(store.whenDurable(), want)
+  t.throws(() => store.commit([leased(leaseOf('a', '10.244.1.2'))]), want)
+  t.throws(() => store.probe(), want)
+  await t.rejects(store.whenDurable(), want)
+  t.throws(() => store.close(), { code: 'EINVAL' })
 })
 
 t.test('SqliteStore names the file when its tables are not there', async t => {

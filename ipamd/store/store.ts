@@ -8,6 +8,7 @@ import type { Snapshot } from '../allocator/snapshot.ts'
 import type { TakenBlock } from '../allocator/state.ts'
 import type { BootFacts } from './boot-facts.ts'
 import { loadSnapshot } from './load-snapshot.ts'
+import { LogSync } from './log-sync.ts'
 import { openDatabase } from './open-database.ts'
 import { STORE_VERSION } from './schema.ts'
 import { StoreError } from './store-error.ts'
@@ -17,8 +18,13 @@ import { StoredLeases } from './stored-leases.ts'
 export interface Store {
   /** What is stored now. @throws {StoreError} */
   load(): Snapshot
-  /** Stores all the events, or none of them. They are durable when this returns. @throws {StoreError} */
+  /**
+   * Stores all the events, or none of them. When this returns they survive the end of the process, however it ends, and are about
+   * to survive the machine's, see whenDurable(). @throws {StoreError}
+   */
   commit(events: readonly StoredChange[]): void
+  /** Resolves when all that was committed until now would survive a loss of power. @throws {StoreError} then, and ever after. */
+  whenDurable(): Promise<void>
   /** Writes, without a change, to see whether writing works. @throws {StoreError} */
   probe(): void
   /**
@@ -49,12 +55,16 @@ export class SqliteStore implements Store {
   readonly #database: DatabaseSync
   readonly #statements: Statements
   readonly #leases: StoredLeases
+  /** Of SQLite's log, in which each commit is; undefined in memory. */
+  readonly #log: LogSync | undefined
+  #lost: StoreError | undefined
 
   /** @throws {StoreError} naming the file, when it is no lease store or is of an unknown version. */
   constructor(path: string, boot: BootFacts) {
     this.#path = path
     this.#boot = boot
     this.#database = openDatabase(path)
+    this.#log = this.#database.location() === null ? undefined : new LogSync(`${path}-wal`)
     try {
       this.#statements = prepare(this.#database)
       this.#leases = new StoredLeases(this.#database, body => this.#read(body))
@@ -93,6 +103,16 @@ export class SqliteStore implements Store {
     })
   }
 
+  async whenDurable(): Promise<void> {
+    try {
+      await this.#log?.whenSynced()
+    } catch (cause) {
+      // What is on the disk is not what is read: only a new start reads what is there.
+      this.#lost ??= this.#failure('sync', cause)
+      throw this.#lost
+    }
+  }
+
   probe(): void {
     this.#transaction(() => this.#database.exec(`PRAGMA user_version = ${STORE_VERSION}`))
   }
@@ -107,6 +127,7 @@ export class SqliteStore implements Store {
 
   close(): void {
     try {
+      this.#log?.close()
       // Not waiting for readers: what stays in the log is durable there, and is read at the next start.
       this.#database.exec('PRAGMA busy_timeout = 0; PRAGMA wal_checkpoint(TRUNCATE)')
     } finally {
@@ -115,10 +136,12 @@ export class SqliteStore implements Store {
   }
 
   #transaction(body: () => void): void {
+    if (this.#lost !== undefined) throw this.#lost
     try {
       this.#database.exec('BEGIN IMMEDIATE')
       body()
       this.#database.exec('COMMIT')
+      this.#log?.noteWrite()
     } catch (cause) {
       // A failed COMMIT may have ended the transaction already.
       if (this.#database.isTransaction) this.#database.exec('ROLLBACK')

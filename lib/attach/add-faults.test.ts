@@ -169,13 +169,19 @@ interface Killed {
   readonly how: KernelFault['how']
 }
 
-/** An ADD that ends at step `number`: nothing that comes after it reaches the kernel, so nobody undoes, and nobody releases. */
+/** An ADD that ends at step `number`: nothing that comes after it reaches the kernel or ipamd, so nobody undoes, and nobody releases. */
 async function runAddUntil(number: number, { node, how, run }: Killed): Promise<void> {
   let step = 0
-  node.fault = () => (++step < number ? undefined : { errno: 'KILLED', how: step === number ? how : 'refused' })
+  node.fault = () => {
+    if (++step < number) return undefined
+    node.ipam.state = 'down'
+    return { errno: 'KILLED', how: step === number ? how : 'refused' }
+  }
   await node.run('ADD', run)
   if (node.ipam.released.length > 0) throw new Error('a killed ADD released its lease')
   node.fault = () => undefined
+  node.ipam.state = 'up'
+  node.spool.length = 0
 }
 
 t.test('add() gives the lease back, or spools it, when ipamd’s answer is lost (A8, R1)', async t => {

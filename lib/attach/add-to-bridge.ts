@@ -28,13 +28,14 @@ export interface Wiring {
   readonly by: Deadline
 }
 
-interface ToBridge extends Wiring {
+/** A pod to wire, and where. */
+export interface ToWire extends Wiring {
   readonly kernel: Kernel
   readonly context: ResultContext
 }
 
 /** Puts the pod on the node's bridge, which is made where it is not there. Undoes what is the pod's when it fails. */
-export async function addToBridge(call: AttachmentCall, own: BridgeConfiguration, on: ToBridge): Promise<Result> {
+export async function addToBridge(call: AttachmentCall, own: BridgeConfiguration, on: ToWire): Promise<Result> {
   const { kernel, granted, podMac, mtuBytes, exposure, edges, by, context } = on
   const { attachment } = call
   const addresses = withGateways(granted.onLink, own)

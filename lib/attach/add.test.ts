@@ -1,4 +1,5 @@
 import t from 'tap'
+import { IpamProblem } from '../ipam/errors.ts'
 import { parseIfName } from '../net/if-name.ts'
 import { parseMac } from '../net/mac.ts'
 import { hostIfNameOf, macOf } from '../plan/link-names.ts'
@@ -58,6 +59,16 @@ t.test('add() leases before it touches the kernel (invariant 2)', async t => {
   const node = new FakeNode()
   await node.run('ADD')
   t.equal(node.events[0], 'ipamd: allocate net1/c1/eth0')
+  t.equal(node.events.at(-1), 'ipamd: durable', 'and answers when the lease would survive a loss of power')
+})
+
+t.test('add() takes everything back when its lease does not get to the disk (invariant 2, A9)', async t => {
+  const node = new FakeNode()
+  const before = node.render()
+  node.ipam.isDiskBroken = true
+  t.match((await node.run('ADD')).json, { code: 104, msg: /Cannot sync lease store x: EIO/ })
+  t.equal(node.render(), before)
+  t.equal(node.ipam.released.length, 1)
 })
 
 t.test('add() is answered by two pods in parallel, each with its own interface and lease (A10)', async t => {
@@ -276,6 +287,23 @@ t.test('add() refuses a pod that is attached already, and leaves it as it is (A1
   })
   t.equal(node.render(), before, 'the interface and the lease of the first ADD')
   t.same(node.ipam.released, [])
+})
+
+t.test('add() leaves an interface in use alone when ipamd refuses at the same time (A1, D5)', async t => {
+  const node = new FakeNode()
+  await node.run('ADD')
+  const before = node.render()
+  node.ipam.allocate = () => Promise.reject(new IpamProblem('store-failed', 'disk full'))
+  t.match((await node.run('ADD')).json, { code: 103, msg: /want DEL first$/ })
+  t.equal(node.render(), before)
+  t.same(node.ipam.released, [])
+})
+
+t.test('add() gives back what it was leased beside an interface of somebody else', async t => {
+  const node = new FakeNode()
+  node.pods.get(POD_PATH)?.addLink({ name: ETH0, mac: parseMac('02:00:00:00:00:07'), mtuBytes: 1500 })
+  t.match((await node.run('ADD')).json, { code: 103, msg: /somebody else made it$/ })
+  t.same([node.ipam.leases.size, node.ipam.released], [0, ['net1/c1/eth0']])
 })
 
 const LEFTOVERS = [

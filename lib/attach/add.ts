@@ -9,8 +9,7 @@ import { hostIfNameOf, macOf } from '../plan/link-names.ts'
 import type { Kernel } from '../plan/kernel.ts'
 import { gatewayOf, planAttach, type AttachInput } from '../plan/plan-attach.ts'
 import type { Deadline } from '../time/deadline.ts'
-import { addToBridge, type Wiring } from './add-to-bridge.ts'
-import { allEnded } from './all-ended.ts'
+import { addToBridge, type ToWire, type Wiring } from './add-to-bridge.ts'
 import { addressSource, type AddressSource } from './address-source.ts'
 import type { AttachmentCall } from './call.ts'
 import type { Edges } from './edges.ts'
@@ -28,8 +27,9 @@ const RELEASE_GRACE_MS = 5_000
 /**
  * Attaches the container to the network (SPEC 1.1.0, section 2, ADD).
  *
- * The lease is durable before the interface is made, and given back when the interface could not be made: after a failure
- * nothing is left (checklist A8, A9). The failure that is thrown is the first one.
+ * The lease survives every process before the interface is made, and a loss of power before ADD answers (invariant 2): a machine that
+ * loses its power has no interfaces. It is given back when the interface could not be made: after a failure nothing is left
+ * (checklist A8, A9). The failure that is thrown is the first one.
  */
 export async function add(call: AttachmentCall, edges: Edges, by: Deadline): Promise<Result> {
   // Read before anything is made: what fails here changes nothing (invariant 8).
@@ -50,22 +50,33 @@ export async function add(call: AttachmentCall, edges: Edges, by: Deadline): Pro
   const isOwnAttempt = await wasGrantedToThisCall(call, source, by)
   const isShaped = call.own.bandwidth !== undefined
   const names = { attachment, hostIfName, podIfName, netnsPath, isOwnAttempt, isShaped }
-  const [mtuBytes] = await allEnded([
-    call.own.mtuBytes === undefined ? deriveMtuBytes(kernel, by) : Promise.resolve(call.own.mtuBytes),
-    clearLeftovers(kernel, names, { edges, by }),
+  const room = clearLeftovers(kernel, names, { edges, by })
+  // The kernel is looked at while the lease is stored.
+  const [cleared, derived, leased] = await Promise.allSettled([
+    room,
+    call.own.mtuBytes ?? deriveMtuBytes(kernel, by),
+    source.isIdempotent
+      ? source.allocate({ ...call, wish }, by)
+      : room.then(() => source.allocate({ ...call, wish }, by)),
   ])
   try {
-    const granted = await source.allocate({ ...call, wish }, by)
+    valueOf(cleared)
+    const granted = valueOf(leased)
+    const mtuBytes = valueOf(derived)
     const exposure = exposureOf(call, { addresses: granted.addresses, ports })
     const wiring: Wiring = { granted, podMac, mtuBytes, exposure, edges, by }
     const context = { network: call.network, netnsPath, dns: granted.dns, ownDns }
-    if (call.own.bridge !== undefined) return await addToBridge(call, call.own.bridge, { kernel, ...wiring, context })
-    const input = await attachInput(call, kernel, wiring)
-    await applyWith(kernel, planAttach(input), wiring)
-    return attachResult(input, context)
+    const result = await wire(call, { kernel, ...wiring, context })
+    await granted.whenDurable()
+    return result
   } catch (failure) {
     const grace = by.extended(RELEASE_GRACE_MS)
     await orLog(edges, async () => {
+      if (cleared.status === 'rejected') {
+        // There may be an interface in use: what the attachment had before this call stays (D5).
+        if (leased.status === 'fulfilled' && leased.value.isNew) await source.release(call, grace)
+        return
+      }
       // Also when nothing was granted: a source whose answer was lost, or cannot be used, may have leased (A8). Undoing has
       // removed the interface already, as a rule. While it is there its address stays leased (invariant 2).
       await detach(kernel, attachment, { edges, by: grace })
@@ -73,6 +84,18 @@ export async function add(call: AttachmentCall, edges: Edges, by: Deadline): Pro
     })
     throw failure
   }
+}
+
+async function wire(call: AttachmentCall, on: ToWire): Promise<Result> {
+  if (call.own.bridge !== undefined) return await addToBridge(call, call.own.bridge, on)
+  const input = await attachInput(call, on.kernel, on)
+  await applyWith(on.kernel, planAttach(input), on)
+  return attachResult(input, on.context)
+}
+
+function valueOf<T>(settled: PromiseSettledResult<T>): T {
+  if (settled.status === 'rejected') throw settled.reason
+  return settled.value
 }
 
 /**

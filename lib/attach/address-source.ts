@@ -21,6 +21,10 @@ export interface Granted {
   /** What the IPAM plugin has to say of routes on a shared link. */
   readonly routes: readonly PodRoute[]
   readonly dns: Dns
+  /** False when the attachment had it before this call. */
+  readonly isNew: boolean
+  /** See Leasing. */
+  readonly whenDurable: () => Promise<void>
 }
 
 /** An ADD, with what it asks of ipamd. Another IPAM plugin reads that from the configuration itself. */
@@ -30,7 +34,9 @@ export interface AllocateCall extends AttachmentCall {
 
 /** Where addresses come from: ipamd over its socket, or another IPAM plugin. */
 export interface AddressSource {
-  /** Leases addresses; durable when it returns (invariant 2). A failure may have leased all the same: `release` follows it. */
+  /** True when an attachment that is asked for twice gets the same, and nothing is changed: for an interface that is in use, say. */
+  readonly isIdempotent: boolean
+  /** Leases addresses; durable as `whenDurable` says (invariant 2). A failure may have leased all the same: `release` follows it. */
   allocate(call: AllocateCall, by: Deadline): Promise<Granted>
   /** Gives the addresses back. Nothing to give back is success. Call it only when the interface is gone (invariant 2). */
   release(call: AttachmentCall, by: Deadline): Promise<void>

@@ -17,6 +17,8 @@ export function delegateSource(type: string, edges: Edges): AddressSource {
     configuration: JSON.stringify(call.network.raw),
   })
   return {
+    isIdempotent: false,
+
     async allocate(call, by) {
       const stdout = await edges.delegate(request(call, 'ADD'), by)
       return granted(
@@ -75,6 +77,9 @@ function granted(result: Result, type: string): Granted {
     onLink: result.ips.map(({ address, gateway }) => ({ address, ...(gateway === undefined ? {} : { gateway }) })),
     routes: result.routes.map(({ dst: to, gw: via }) => ({ to, ...(via === undefined ? {} : { via }) })),
     dns: result.dns,
+    isNew: true,
+    // It has answered: that is all that there is to know.
+    whenDurable: () => Promise.resolve(),
     ...(destinations.length === 0 ? {} : { destinations }),
   }
 }

@@ -1,6 +1,6 @@
 import type { AttachmentKey } from '../ipam/attachment.ts'
 import type { Lease } from '../ipam/lease.ts'
-import type { AllocateRequest, CollectReply, CollectRequest, ReleaseRequest } from '../ipam/protocol.ts'
+import type { AllocateReply, AllocateRequest, CollectReply, CollectRequest, ReleaseRequest } from '../ipam/protocol.ts'
 import type { SpoolEntry } from '../ipam/spool-entry.ts'
 import type { Exposure } from '../plan/exposure.ts'
 import type { Kernel } from '../plan/kernel.ts'
@@ -9,13 +9,19 @@ import type { Call } from './call.ts'
 
 /** ipamd, as a plugin uses it. Refusals are IpamProblem, a daemon that does not answer is IpamUnavailable. */
 export interface Ipam {
-  allocate(request: AllocateRequest, by: Deadline): Promise<Lease>
+  allocate(request: AllocateRequest, by: Deadline): Promise<Leasing>
   /** @returns False when the attachment had no lease. */
   release(request: ReleaseRequest, by: Deadline): Promise<boolean>
   collect(request: CollectRequest, by: Deadline): Promise<CollectReply>
   find(attachment: AttachmentKey, by: Deadline): Promise<Lease | undefined>
   /** Resolves when an ADD could get an address now; otherwise fails with the reason. */
   status(pool: string | undefined, by: Deadline): Promise<void>
+}
+
+/** A lease that survives the end of every process, ipamd's among them. */
+export interface Leasing extends AllocateReply {
+  /** Resolves when it would survive a loss of power as well: ADD does not answer before (invariant 2). @throws {IpamProblem} */
+  readonly whenDurable: () => Promise<void>
 }
 
 /** A run of another plugin, found in CNI_PATH, on our behalf (SPEC 1.1.0, section 4). */

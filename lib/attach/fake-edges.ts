@@ -12,7 +12,7 @@ import type { Exposure } from '../plan/exposure.ts'
 import type { Operation } from '../plan/operation.ts'
 import { renderOperation } from '../plan/render.ts'
 import { DeadlineExceeded } from '../time/deadline.ts'
-import { NetnsError, type DelegateCall, type Edges, type Ipam } from './edges.ts'
+import { NetnsError, type DelegateCall, type Edges, type Ipam, type Leasing } from './edges.ts'
 import { handle } from './handle.ts'
 import type { Outcome } from './plugin-run.ts'
 
@@ -169,6 +169,8 @@ export class FakeIpam implements Ipam {
   readonly leases = new Map<string, Lease>()
   families: readonly (4 | 6)[] = [4, 6]
   state: 'up' | 'down' | 'exhausted' = 'up'
+  /** What is stored does not get to the disk. */
+  isDiskBroken = false
   /** Allocates, and then the answer is lost. */
   isAnswerLost = false
   /** How often each attachment was released. */
@@ -176,10 +178,14 @@ export class FakeIpam implements Ipam {
   onCall: (event: string) => void = () => undefined
   #last = 1
 
-  async allocate({ attachment }: { readonly attachment: AttachmentKey }): Promise<Lease> {
+  async allocate({ attachment }: { readonly attachment: AttachmentKey }): Promise<Leasing> {
     this.#answer(`ipamd: allocate ${attachmentKeyText(attachment)}`)
+    const whenDurable = async (): Promise<void> => {
+      this.onCall('ipamd: durable')
+      if (this.isDiskBroken) throw new IpamProblem('store-failed', 'Cannot sync lease store x: EIO')
+    }
     const held = this.leases.get(attachmentKeyText(attachment))
-    if (held !== undefined) return held
+    if (held !== undefined) return { lease: held, isNew: false, whenDurable }
     if (this.state === 'exhausted')
       throw new IpamProblem('pool-exhausted', 'pool default: all 253 addresses are leased')
     const host = ++this.#last
@@ -190,7 +196,7 @@ export class FakeIpam implements Ipam {
     const lease: Lease = { attachment, pool: 'default', addresses, leasedAtUnixMs: 1_700_000_000_000 }
     this.leases.set(attachmentKeyText(attachment), lease)
     if (this.isAnswerLost) throw new IpamUnavailable('/run/tulle/ipamd.sock', 'no answer in time')
-    return lease
+    return { lease, isNew: true, whenDurable }
   }
 
   async release({ attachment }: { readonly attachment: AttachmentKey }): Promise<boolean> {

@@ -10,9 +10,14 @@ export function ipamdSource({ socketPath, pool }: TulleIpam, edges: Edges): Addr
   const ipam = edges.ipam(socketPath)
   let wasNeverAsked = false
   return {
+    isIdempotent: true,
+
     async allocate({ attachment, wish }, by) {
       try {
-        const lease = await ipam.allocate({ attachment, ...wish, deadlineUnixMs: by.toUnixMs() }, by)
+        const { lease, isNew, whenDurable } = await ipam.allocate(
+          { attachment, ...wish, deadlineUnixMs: by.toUnixMs() },
+          by,
+        )
         return {
           addresses: lease.addresses.map(({ address }) => address),
           onLink: lease.addresses.map(({ address, block, gateway }) => ({
@@ -21,6 +26,8 @@ export function ipamdSource({ socketPath, pool }: TulleIpam, edges: Edges): Addr
           })),
           routes: [],
           dns: {},
+          isNew,
+          whenDurable,
         }
       } catch (failure) {
         wasNeverAsked = failure instanceof IpamUnavailable && failure.wasNeverAsked

@@ -58,7 +58,7 @@ t.test('IpamClient asks what the API has, and reads the answers', async t => {
   )
   t.match(allocated.request, /^POST \/v1\/leases \{.*"containerId":"c1".*\}$/)
   t.same(
-    allocated.reply.addresses.map(({ address }) => formatAddress(address)),
+    allocated.reply.lease.addresses.map(({ address }) => formatAddress(address)),
     ['10.244.1.2'],
   )
 

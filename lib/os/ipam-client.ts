@@ -1,4 +1,4 @@
-import type { Ipam } from '../attach/edges.ts'
+import type { Ipam, Leasing } from '../attach/edges.ts'
 import type { AttachmentKey } from '../ipam/attachment.ts'
 import { IpamUnavailable, parseProblem } from '../ipam/errors.ts'
 import { parseGrantReply, grantRequestToWire, type GrantReply, type GrantRequest } from '../ipam/grants.ts'
@@ -53,10 +53,11 @@ export class IpamClient implements Ipam {
     this.#trace = trace
   }
 
-  async allocate(request: AllocateRequest, by: Deadline): Promise<Lease> {
+  async allocate(request: AllocateRequest, by: Deadline): Promise<Leasing> {
     const body = allocateRequestToWire({ ...request, ...this.#asker() })
-    const { lease } = await this.#ask({ method: 'POST', path: PATHS.leases, body }, { by, parse: parseAllocateReply })
-    return lease
+    const reply = await this.#ask({ method: 'POST', path: PATHS.leases, body }, { by, parse: parseAllocateReply })
+    // ipamd answers when it is.
+    return { ...reply, whenDurable: () => Promise.resolve() }
   }
 
   async release(request: ReleaseRequest, by: Deadline): Promise<boolean> {

@@ -39,7 +39,7 @@ function rig(ipam: Partial<Ipam> = {}): Rig {
   const asked: unknown[] = []
   const spooled: SpoolEntry[] = []
   const answers: Ipam = {
-    allocate: async () => LEASE,
+    allocate: async () => ({ lease: LEASE, isNew: true, whenDurable: async () => {} }),
     release: async () => true,
     collect: async () => ({ released: [] }),
     find: async () => LEASE,

@@ -69,10 +69,11 @@ async function add({ network, own, edges, by }: Call, invocation: AttachmentInvo
   const attachment = attachmentOf(network, invocation)
   using _lock = await edges.lock(attachment, by)
   const request = { attachment, ...wish, deadlineUnixMs: by.toUnixMs() }
-  const { addresses } = await edges.ipam(own.socketPath).allocate(request, by)
+  const { lease, whenDurable } = await edges.ipam(own.socketPath).allocate(request, by)
+  await whenDurable()
   return {
     interfaces: [],
-    ips: addresses.map(({ address, block, gateway }) => ({
+    ips: lease.addresses.map(({ address, block, gateway }) => ({
       address: { address, prefixLength: block.prefixLength },
       ...(gateway === undefined ? {} : { gateway }),
     })),
