@@ -158,6 +158,7 @@ function agreeableAddon(): NativeAddon {
     transact: async (fd, request) => transactSync(fd, request),
     // Of the daemon, which lives long enough to compile it.
     perform: () => Promise.reject(new Error('not part of the rehearsal')),
+    useSysctlFolder: () => {},
     readSysctl: () => '0',
     writeSysctls: () => {},
     tryLock: () => true,

@@ -53,7 +53,19 @@ t.test('parseConfig() takes the limits of a pool and of the history', async t =>
   t.same(usual.history, { keepMs: 30 * 86_400_000, maxRows: 500_000 })
 })
 
+t.test('parseConfig() takes another place for /proc/sys', async t => {
+  const config = parseConfig(JSON.stringify({ ...CONFIG, procSys: '/host/proc/sys' }), 'host')
+  t.equal(config.procSys, '/host/proc/sys')
+  t.equal(parseConfig(JSON.stringify(CONFIG), 'host').procSys, undefined)
+})
+
 const refused = [
+  { name: 'a relative /proc/sys', config: { ...CONFIG, procSys: 'proc/sys' }, want: 'procSys: "proc/sys": ' },
+  {
+    name: 'a /proc/sys that is too long',
+    config: { ...CONFIG, procSys: `/${'a'.repeat(255)}` },
+    want: 'procSys: "',
+  },
   {
     name: 'an unknown policy',
     config: withPool({ whenOnlyCooling: 'hope' }),

@@ -13,6 +13,8 @@ import type { HistoryBounds } from './lease-service.ts'
 export interface IpamdConfig {
   readonly socketPath: string
   readonly stateDir: string
+  /** Where /proc/sys can be written; undefined for where it is. */
+  readonly procSys: string | undefined
   readonly nodeName: string
   /** At least one; the first is the default. */
   readonly pools: readonly Pool[]
@@ -45,6 +47,7 @@ const DAY_MS = 86_400_000
 interface ConfigDocument {
   readonly socket: string
   readonly stateDir: string
+  readonly procSys?: string
   readonly node?: string
   readonly pools: readonly PoolDocument[]
   readonly serviceRanges?: readonly string[]
@@ -93,6 +96,7 @@ export function parseConfig(text: string, hostName: string): IpamdConfig {
   return {
     socketPath: document.socket,
     stateDir: document.stateDir,
+    procSys: document.procSys,
     nodeName: document.node ?? hostName,
     pools,
     serviceRanges,

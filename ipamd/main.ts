@@ -51,6 +51,7 @@ async function serve(configPath: string, addonPath: string): Promise<void> {
   try {
     const config = parseConfig(readFileSync(configPath, 'utf8'), hostname())
     const addon = loadAddon(addonPath)
+    if (config.procSys !== undefined) addon.useSysctlFolder(config.procSys)
     const daemon = await start(config, {
       log,
       tryLock: fd => addon.tryLock(fd),

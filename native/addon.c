@@ -14,6 +14,7 @@ NAPI_MODULE_INIT() {
       {"transactSync", transact_sync},
       {"transact", transact},
       {"perform", perform},
+      {"useSysctlFolder", use_sysctl_folder},
       {"readSysctl", read_sysctl},
       {"writeSysctls", write_sysctls},
       {"tryLock", try_lock},

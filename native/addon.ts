@@ -126,6 +126,12 @@ export interface NativeAddon {
    */
   perform(steps: readonly Step[], timeoutMs: number): Promise<Performed>
 
+  /**
+   * From now on sysctls are below `path` in place of /proc/sys. It is for the whole process, and an absolute path of at most 255
+   * bytes. Wherever a procfs, or its folder `sys/net`, is mounted, it shows the namespace of the thread that opens a file in it.
+   */
+  useSysctlFolder(path: string): void
+
   /** Reads `/proc/sys/<key>` as the namespace sees it, without the newline at its end. */
   readSysctl(netnsFd: number, key: string): string
 
@@ -187,6 +193,7 @@ const FUNCTIONS: readonly (keyof NativeAddon)[] = [
   'transactSync',
   'transact',
   'perform',
+  'useSysctlFolder',
   'readSysctl',
   'writeSysctls',
   'tryLock',

@@ -26,6 +26,7 @@ napi_value perform(napi_env env, napi_callback_info info);
 napi_value watch_deleted_links(napi_env env, napi_callback_info info);
 
 /* sysctl.c */
+napi_value use_sysctl_folder(napi_env env, napi_callback_info info);
 napi_value read_sysctl(napi_env env, napi_callback_info info);
 napi_value write_sysctls(napi_env env, napi_callback_info info);
 

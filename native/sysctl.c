@@ -10,14 +10,26 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ROOT "/proc/sys/"
 #define KEY_BYTES 256
 #define PATH_BYTES SYSCTL_PATH_BYTES
 /* The longest there are (bitmaps of ports) can have more than a page. */
 #define READ_BYTES (64 * 1024)
 #define MAX_SETTINGS 1024
 
-_Static_assert(PATH_BYTES >= sizeof ROOT + KEY_BYTES, "a path has room for every key");
+/* Where /proc/sys is. Touched only by the thread of JavaScript: paths are made before a task goes elsewhere. */
+static char folder[SYSCTL_FOLDER_BYTES] = "/proc/sys";
+
+_Static_assert(PATH_BYTES > sizeof folder + KEY_BYTES, "a path has room for every key");
+
+napi_value use_sysctl_folder(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  char path[SYSCTL_FOLDER_BYTES];
+  if (!read_arguments(env, info, 1, arguments)) return NULL;
+  if (!read_text(env, arguments[0], "path", path, sizeof path)) return NULL;
+  if (path[0] != '/') return throw_type_error(env, "path is %.120s: want an absolute path", path);
+  memcpy(folder, path, sizeof folder);
+  return NULL;
+}
 
 /* A key is a path below /proc/sys/net and must stay there. A dot inside a component is part of an interface's name. */
 static bool stays_below_net(const char *key) {
@@ -37,7 +49,7 @@ static bool read_path(napi_env env, napi_value value, char path[PATH_BYTES]) {
     throw_type_error(env, "key is %.120s: want a path that begins with net/ and stays there", key);
     return false;
   }
-  snprintf(path, PATH_BYTES, ROOT "%s", key);
+  snprintf(path, PATH_BYTES, "%s/%s", folder, key);
   return true;
 }
 

@@ -4,7 +4,8 @@
 
 #include "values.h"
 
-#define SYSCTL_PATH_BYTES 272
+#define SYSCTL_FOLDER_BYTES 256
+#define SYSCTL_PATH_BYTES 528
 #define SYSCTL_VALUE_BYTES 4096
 
 struct setting {

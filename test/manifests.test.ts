@@ -30,11 +30,19 @@ t.test('the manifests offer the capabilities of the repository’s own conflist'
   t.strictSame(deployed.plugins[0]?.capabilities, own.plugins[0]?.capabilities)
 })
 
-t.test('ipamd has neither credentials nor a port; the agent has no privilege but NET_ADMIN', async t => {
+t.test('ipamd has neither credentials nor a port; no container is privileged, and each has what it uses', async t => {
   const [ipamd = '', agent = ''] = manifests.slice(manifests.indexOf('- name: ipamd')).split('- name: agent')
   t.notMatch(ipamd, /credentials|containerPort|serviceaccount/)
-  t.notMatch(agent.slice(0, agent.indexOf('volumes:')), /privileged/)
+  t.notMatch(manifests, /privileged: true/)
+  t.match(ipamd, /drop: \[ALL\], add: \[NET_ADMIN, SYS_ADMIN, SYS_PTRACE\]/)
   t.match(agent, /drop: \[ALL\], add: \[NET_ADMIN, DAC_OVERRIDE\]/)
+  t.equal(manifests.match(/allowPrivilegeEscalation: false/g)?.length, 3)
+  t.equal(manifests.match(/readOnlyRootFilesystem: true/g)?.length, 3)
+})
+
+t.test('ipamd finds the settings of /proc/sys/net where the manifests mount them', async t => {
+  const { procSys } = parseIpamdConfig(literal('ipamd.json'), 'node-1')
+  t.match(manifests, `{ name: sysctls, mountPath: ${procSys}/net }`)
 })
 
 /** The text of a literal block of the ConfigMap. */

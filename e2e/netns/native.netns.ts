@@ -1,5 +1,6 @@
 import './harness/isolated.ts'
 import { closeSync, openSync, readdirSync, readlinkSync } from 'node:fs'
+import { mkdir, mkdtempDisposable } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import t from 'tap'
 import { loadAddon } from '../../native/addon.ts'
@@ -158,6 +159,37 @@ t.test('writeSysctls() stops at the first failure and says which it was', async 
     index: 0,
     syscall: 'pwrite64',
   })
+  closeSync(netns.fd)
+})
+
+t.test('where /proc/sys is read-only, as in a container, sysctls are written below another folder', async t => {
+  await using pod = await Netns.create('pod')
+  const netns = addon.openNetns(pod.path)
+  const key = 'net/ipv4/conf/all/rp_filter'
+  await using undo = new AsyncDisposableStack()
+  const { path: elsewhere } = undo.use(await mkdtempDisposable('/run/tulle-sysctls-'))
+  const bind = async (from: string, to: string): Promise<void> => {
+    await Netns.own().run(['mount', '--bind', from, to])
+    undo.defer(async () => void (await Netns.own().run(['umount', to])))
+  }
+  await mkdir(`${elsewhere}/net`)
+  await bind('/proc/sys/net', `${elsewhere}/net`)
+  await bind('/proc/sys', '/proc/sys')
+  await Netns.own().run(['mount', '-o', 'remount,bind,ro', '/proc/sys'])
+  undo.defer(() => addon.useSysctlFolder('/proc/sys'))
+  t.throws(() => addon.writeSysctls(OWN, [[key, '1']]), { code: 'EROFS' })
+  addon.useSysctlFolder(elsewhere)
+  addon.writeSysctls(OWN, [[key, '1']])
+  addon.writeSysctls(netns.fd, [[key, '2']])
+  await addon.perform([{ netnsFd: netns.fd, settings: [['net/ipv4/ip_forward', '1']] }], 1_000)
+  t.strictSame([addon.readSysctl(OWN, key), addon.readSysctl(netns.fd, key)], ['1', '2'], 'each namespace its own')
+  t.equal((await pod.run(['cat', '/proc/sys/net/ipv4/ip_forward'])).trim(), '1')
+  t.throws(() => addon.writeSysctls(netns.fd, [['net/ipv4/no_such_setting', '1']]), {
+    message: `openat ${elsewhere}/net/ipv4/no_such_setting: ENOENT`,
+  })
+  for (const path of ['proc/sys', '', 'x'.repeat(256)]) {
+    t.throws(() => addon.useSysctlFolder(path), { name: 'TypeError' }, path)
+  }
   closeSync(netns.fd)
 })
 

@@ -47,6 +47,7 @@ class FakeKernel {
       perform: unused,
       openNetns: unused,
       openOwnNetns: unused,
+      useSysctlFolder: unused,
       readSysctl: unused,
       writeSysctls: unused,
       tryLock: unused,

@@ -2,7 +2,6 @@ import type { ClusterProvider } from '../../cluster/provider.ts'
 import { until } from '../../cluster/until.ts'
 import { runningContainers, signalContainer } from './containers.ts'
 import { Kubernetes } from './kubernetes.ts'
-import type { ReadyPod } from './kubernetes.ts'
 
 const SYSTEM = 'kube-system'
 const SELECTOR = 'app.kubernetes.io/name=tulle'
@@ -27,7 +26,7 @@ export class Daemons {
    * @param afterwards is done at once, before kubelet has started another container.
    */
   async kill(nodeName: string, daemon: Daemon, afterwards?: () => Promise<void>): Promise<void> {
-    const podName = (await this.#podOn(nodeName)).name
+    const podName = await this.podNameOn(nodeName)
     const [before] = await runningContainers(this.#provider, nodeName, { podName, containerName: daemon })
     if (before === undefined) throw new Error(`${daemon} does not run on ${nodeName}`)
     await signalContainer(this.#provider, nodeName, { containerId: before, signal: 'SIGKILL' })
@@ -71,10 +70,11 @@ export class Daemons {
     return config.routing.mode
   }
 
-  async #podOn(nodeName: string): Promise<ReadyPod> {
+  /** The pod of the DaemonSet on a node. @throws {Error} when it is not Ready. */
+  async podNameOn(nodeName: string): Promise<string> {
     const found = (await this.#system.podsWith(SELECTOR)).find(pod => pod.nodeName === nodeName)
     if (found === undefined) throw new Error(`Tulle is not Ready on ${nodeName}`)
-    return found
+    return found.name
   }
 
   async #areReady(): Promise<boolean> {
