@@ -97,9 +97,9 @@ export class Background implements AsyncDisposable {
     }
   }
 
-  /** Ends the process as a crash would, and waits for that. */
-  async kill(): Promise<Ending> {
-    return await this.stop('SIGKILL')
+  /** Ends the process as a crash would, and waits for that, for `timeoutMs` (5,000 when absent). */
+  async kill(timeoutMs?: number): Promise<Ending> {
+    return await this.stop('SIGKILL', timeoutMs)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

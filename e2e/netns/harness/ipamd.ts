@@ -17,18 +17,20 @@ export interface IpamdOptions {
   readonly configFile: string
   /** Where ipamd runs; in the node (this process) when absent. */
   readonly netns?: Netns
-  /** How long it may take until it accepts connections; 10,000 when absent. */
-  readonly readyWithinMs?: number
+  /** How long it may take until it accepts connections, and until it is gone when it is killed; 10,000 and 5,000 when absent. */
+  readonly limitMs?: number
 }
 
 /** An ipamd of a test, which answers on its socket. */
 export class Ipamd implements AsyncDisposable {
   readonly socketPath: string
   readonly #process: Background
+  readonly #limitMs: number | undefined
 
-  private constructor(socketPath: string, process: Background) {
+  private constructor(socketPath: string, process: Background, limitMs: number | undefined) {
     this.socketPath = socketPath
     this.#process = process
+    this.#limitMs = limitMs
   }
 
   /**
@@ -36,18 +38,18 @@ export class Ipamd implements AsyncDisposable {
    *
    * @throws {Error} with its log, when it ends before, or is not ready in time.
    */
-  static async start({ executable, config, configFile, netns, readyWithinMs }: IpamdOptions): Promise<Ipamd> {
+  static async start({ executable, config, configFile, netns, limitMs }: IpamdOptions): Promise<Ipamd> {
     const socketPath = asString(config['socket'], 'config.socket')
     await writeFile(configFile, JSON.stringify(config, null, 2))
     const command: Command = [executable, '--config', configFile]
     const process = Background.start(netns?.command(command) ?? command)
     try {
-      await process.until(`${socketPath} accepts connections`, () => accepts(socketPath), readyWithinMs)
+      await process.until(`${socketPath} accepts connections`, () => accepts(socketPath), limitMs)
     } catch (cause) {
       await process.kill()
       throw cause
     }
-    return new Ipamd(socketPath, process)
+    return new Ipamd(socketPath, process, limitMs)
   }
 
   get pid(): number {
@@ -66,7 +68,7 @@ export class Ipamd implements AsyncDisposable {
 
   /** Ends it as a crash would. */
   async kill(): Promise<Ending> {
-    return await this.#process.kill()
+    return await this.#process.kill(this.#limitMs)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

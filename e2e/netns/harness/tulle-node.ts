@@ -29,7 +29,7 @@ export interface TulleNodeOptions {
   readonly cniPath?: readonly string[]
   /** Further keys of ipamd's configuration. */
   readonly ipamd?: JsonObject
-  /** How long a call of the plugin may take, and ipamd until it is ready: for tests that keep the machine busy. */
+  /** How long a call of the plugin may take, and ipamd until it is ready or gone: for tests that keep the machine busy. */
   readonly limitMs?: number
   /** Leaves the node as the kernel made it, instead of as the first ADD leaves it. */
   readonly isFresh?: boolean
@@ -99,7 +99,7 @@ export class TulleNode implements AsyncDisposable {
   async startIpamd(netns?: Netns): Promise<void> {
     this.#ipamd = await Ipamd.start({
       ...(netns === undefined ? {} : { netns }),
-      ...(this.#limitMs === undefined ? {} : { readyWithinMs: this.#limitMs }),
+      ...(this.#limitMs === undefined ? {} : { limitMs: this.#limitMs }),
       executable: join(BIN_FOLDER, 'ipamd'),
       configFile: join(this.folder, 'ipamd.json'),
       config: {
