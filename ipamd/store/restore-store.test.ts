@@ -200,6 +200,44 @@ for (const { name, damage } of damages) {
   })
 }
 
+t.test('restoreStore() keeps the last three damaged stores, and says what it removes', async t => {
+  const { folder, path, restore, log } = rig(t)
+  const moments = ['2023-11-10', '2023-11-11', '2023-11-13', '2031-01-01'].map(
+    day => `${path}.damaged-${day}T000000.000Z`,
+  )
+  for (const [index, store] of moments.entries()) writeFileSync(store, 'x'.repeat(100 + index))
+  writeFileSync(`${moments[0]}-wal`, 'frames')
+  // Of somebody else, or by hand.
+  writeFileSync(`${path}.copy`, '')
+  writeFileSync(path, 'no database'.repeat(999))
+  await restore()
+  const kept = namesIn(folder).filter(name => name !== 'ipam.db')
+  t.same(kept, [
+    'ipam.db.copy',
+    'ipam.db.damaged-2023-11-13T000000.000Z',
+    'ipam.db.damaged-2023-11-14T221320.000Z',
+    'ipam.db.damaged-2031-01-01T000000.000Z',
+  ])
+  t.match(log.join('\n'), /old damaged store was removed.*2023-11-10.*"bytes":106/)
+  t.match(log.join('\n'), /old damaged store was removed.*2023-11-11.*"bytes":101/)
+  t.match(log.join('\n'), /store was damaged, and is made anew.*"bytes":10989/)
+})
+
+t.test(
+  'restoreStore() keeps the damaged store that it has just moved aside, though the clock was set back',
+  async t => {
+    const { folder, path, restore } = rig(t)
+    for (const year of [2031, 2032, 2033]) writeFileSync(`${path}.damaged-${year}-01-01T000000.000Z`, '')
+    writeFileSync(path, 'no database'.repeat(999))
+    await restore()
+    t.same(namesIn(folder).slice(1), [
+      'ipam.db.damaged-2023-11-14T221320.000Z',
+      'ipam.db.damaged-2032-01-01T000000.000Z',
+      'ipam.db.damaged-2033-01-01T000000.000Z',
+    ])
+  },
+)
+
 t.test(
   'restoreStore() keeps what can be read of a damaged store: interfaces of other plugins have no mark',
   async t => {

@@ -8,6 +8,7 @@ import type { Pool } from '../allocator/pool.ts'
 import type { Log } from '../../lib/log/json-log.ts'
 import type { BootFacts } from './boot-facts.ts'
 import type { LeaseMark } from './lease-mark.ts'
+import { damagedStorePath, removeOldDamagedStores, sizeOfDamagedStore } from './damaged-stores.ts'
 import { disjoint, rebuild } from './rebuild.ts'
 import { salvageBlocks, salvageLeases, salvageReservations, type SalvagedBlocks } from './salvage.ts'
 import { examineStore } from './store-health.ts'
@@ -38,8 +39,8 @@ export async function restoreStore(
   { pools, edges, by }: { readonly pools: readonly Pool[]; readonly edges: RestoreEdges; readonly by: Deadline },
 ): Promise<void> {
   const rebuilt = `${path}.rebuilt`
-  const aside = `${path}.damaged-${new Date(edges.nowUnixMs()).toISOString().replaceAll(':', '')}`
-  if (existsSync(rebuilt)) return replaceStore(path, { rebuilt, aside })
+  const aside = damagedStorePath(path, edges.nowUnixMs())
+  if (existsSync(rebuilt)) return replaceStore(path, { rebuilt, aside, log: edges.log })
   const health = examineStore(path)
   if (health.is === 'sound') return
   const kernel = await edges.readMarks(by)
@@ -69,10 +70,18 @@ export async function restoreStore(
   }
   renameSync(unfinished, rebuilt)
   syncFolder(dirname(path))
-  replaceStore(path, { rebuilt, aside })
+  replaceStore(path, { rebuilt, aside, log: edges.log })
   const leases = events.filter(({ type }) => type === 'leased').length
   if (health.is === 'damaged') {
-    edges.log.error('lease store was damaged, and is made anew', { path, why: health.why, aside, leases, refused })
+    const bytes = sizeOfDamagedStore(aside)
+    edges.log.error('lease store was damaged, and is made anew', {
+      path,
+      why: health.why,
+      aside,
+      bytes,
+      leases,
+      refused,
+    })
   } else if (kernel.length > 0) {
     edges.log.error('lease store was missing, and is made anew', { path, leases, refused })
   }
@@ -101,10 +110,17 @@ function handedOverIn({ podCidrs }: SalvagedBlocks): readonly StoredChange[] {
   return [{ type: 'pod-cidrs-handed-over', pool: first.pool, podCidrs: podCidrs.map(({ prefix }) => prefix) }]
 }
 
-function replaceStore(path: string, { rebuilt, aside }: { readonly rebuilt: string; readonly aside: string }): void {
+function replaceStore(path: string, { rebuilt, aside, log }: Replacement): void {
   // The log before the file it belongs to: it must never be beside another one.
   for (const suffix of ['-wal', '']) if (existsSync(path + suffix)) renameSync(path + suffix, aside + suffix)
   rmSync(`${path}-shm`, { force: true })
   renameSync(rebuilt, path)
   syncFolder(dirname(path))
+  removeOldDamagedStores(path, { newest: aside, log })
+}
+
+interface Replacement {
+  readonly rebuilt: string
+  readonly aside: string
+  readonly log: Log
 }
