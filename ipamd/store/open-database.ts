@@ -17,17 +17,17 @@ const CHECKPOINT_PAGES = 4000
 /**
  * Opens the store. Makes its tables when the file is new or empty, and brings a store of an earlier version to this one.
  *
- * @throws {StoreError} naming the file, when it is no lease store, or one of a version not known here (checklist R35).
+ * @throws {StoreError} naming the file, when it is no lease store, one of a version not known here (checklist R35), or lies where
+ *   SQLite can't keep a write-ahead log.
  */
 export function openDatabase(path: string): DatabaseSync {
   let database: DatabaseSync | undefined
   try {
     database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS, enableForeignKeyConstraints: true })
     checkFormat(database, path)
+    keepWriteAheadLog(database, path)
     // NORMAL: a commit is in the log, but may not be on the disk. SqliteStore syncs the log itself, beside other work.
-    database.exec(
-      `PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES};`,
-    )
+    database.exec(`PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES};`)
     migrate(database)
     return database
   } catch (cause) {
@@ -52,6 +52,19 @@ function checkFormat(database: DatabaseSync, path: string): void {
       `Cannot use lease store ${path}: its version is ${version}, want 1 to ${STORE_VERSION}: it was written by a later version of ipamd`,
     )
   }
+}
+
+/**
+ * Readers go on beside the writer only with a log, and what a power loss may leave is known of a log only. SQLite does not fail where
+ * it can't have one, such as on a file system of another machine: it answers with the mode that it stays in.
+ */
+function keepWriteAheadLog(database: DatabaseSync, path: string): void {
+  const { journal_mode: mode } = database.prepare('PRAGMA journal_mode = WAL').get() ?? {}
+  // A store in memory, of a test, has no file that a log could be of.
+  if (mode === 'wal' || database.location() === null) return
+  throw new StoreError(
+    `Cannot use lease store ${path}: SQLite keeps its journal there in mode ${JSON.stringify(mode)}, want "wal": a file system of this node, with shared memory`,
+  )
 }
 
 /** All that is missing in one transaction: after a crash the store has its old version, or the new one. */

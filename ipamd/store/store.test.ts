@@ -223,6 +223,17 @@ t.test('SqliteStore takes nothing more when the disk did not keep what was commi
   t.throws(() => store.close(), { code: 'EINVAL' })
 })
 
+t.test('SqliteStore refuses a place where SQLite keeps no write-ahead log, and makes no store there', async t => {
+  const path = pathOf(t)
+  // Of a file system without shared memory, as SQLite sees one.
+  const withoutSharedMemory = `file:${path}?vfs=unix-dotfile`
+  t.throws(() => new SqliteStore(withoutSharedMemory, BOOT), {
+    name: 'StoreError',
+    message: `Cannot use lease store ${withoutSharedMemory}: SQLite keeps its journal there in mode "delete", want "wal": a file system of this node, with shared memory`,
+  })
+  t.same(contentsOf(open(t, path)), contentsOf({ load: () => EMPTY_SNAPSHOT }), 'elsewhere it is a new store')
+})
+
 t.test('SqliteStore names the file when its tables are not there', async t => {
   const path = pathOf(t)
   const database = new DatabaseSync(path)
