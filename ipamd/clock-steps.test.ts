@@ -155,6 +155,28 @@ t.test(
   },
 )
 
+t.test(
+  'trimHistory() forgets a day in an hour, and not all at once, when the clock is set ten years forward',
+  async t => {
+    const { service, store, clock } = await serviceWithOneCooling(POOL)
+    const bounds = { keepMs: 3 * HOUR_MS, maxRows: 1000 }
+    clock.uptimeMs = 2 * HOUR_MS
+    await service.allocate(ask('b'))
+    const oldestAfter = (passedMs: number): number | undefined => {
+      clock.uptimeMs += passedMs
+      while (service.trimHistory(bounds)) continue
+      const oldestUnixMs = store.oldestEventUnixMs()
+      return oldestUnixMs === undefined ? undefined : oldestUnixMs - 1_700_000_000_000
+    }
+    t.equal(oldestAfter(2 * HOUR_MS), 0)
+    clock.setByMs = 87_600 * HOUR_MS
+    t.equal(oldestAfter(0), 0, 'nothing at once')
+    t.equal(oldestAfter(1000), 2 * HOUR_MS, 'the first rows')
+    t.equal(oldestAfter(HOUR_MS / 24), 2 * HOUR_MS)
+    t.equal(oldestAfter(HOUR_MS / 24), undefined)
+  },
+)
+
 t.test('steps of the clock that cancel out change nothing that is stored', async t => {
   const cooling = await serviceWithOneCooling(POOL)
   const { service, store, clock } = cooling

@@ -44,6 +44,10 @@ class WatchedStore implements Store {
     if (this.isBroken) throw new StoreError('Cannot write lease store x: disk full')
   }
 
+  oldestEventUnixMs(): number | undefined {
+    return this.#real.oldestEventUnixMs()
+  }
+
   trimEvents(bounds: Parameters<Store['trimEvents']>[0]): boolean {
     return this.#real.trimEvents(bounds)
   }

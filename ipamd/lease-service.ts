@@ -29,6 +29,7 @@ import type { Reservation } from './allocator/reservation.ts'
 import { listReservations, reserve, unreserve, type ReserveRequest } from './allocator/reserve.ts'
 import { evolve, seeForeign } from './allocator/state.ts'
 import { BlockReadiness, type BlockEdges } from './block-readiness.ts'
+import { HistoryCutOff } from './history-cut-off.ts'
 import { Ledger, type LedgerEdges, type Stored } from './ledger.ts'
 import { addressProblem, grantProblem, inNoPool, notHandedOver, overlapProblem, problemOf } from './problems.ts'
 import type { BootFacts } from './store/boot-facts.ts'
@@ -64,8 +65,8 @@ export interface HistoryBounds {
 
 /** How long a request waits for blocks of the upstream: less than its caller waits. */
 const UPSTREAM_WAIT_MS = 4000
-/** Nobody waits at start but whoever started it, and a node that boots is slow: better late than not at all. */
-const FIRST_LOOK_TIMEOUT_MS = 10_000
+/** Nobody waits at start but whoever started it, and a node that boots, or is in a crowd of pods, is slow: better late than not at all. */
+const FIRST_LOOK_TIMEOUT_MS = 30_000
 
 /** Leases, reservations and blocks: decides on the state, stores what was decided, and has the node made ready for it. */
 export class LeaseService {
@@ -74,6 +75,7 @@ export class LeaseService {
   readonly #readiness: BlockReadiness
   readonly #surroundings: Surroundings
   readonly #upstreams: ReadonlyMap<string, Upstream>
+  readonly #cutOff = new HistoryCutOff()
 
   /** @throws {StoreError} when the store can't be read. */
   constructor(pools: readonly Pool[], edges: LeaseServiceEdges) {
@@ -286,12 +288,15 @@ export class LeaseService {
   }
 
   /**
-   * Forgets what happened too long ago, some of it. To be called now and then.
+   * Forgets what happened too long ago, some of it, and what exceeds the rows. To be called now and then.
    *
    * @returns True when there may be more. @throws {StoreError}
    */
   trimHistory({ keepMs, maxRows }: HistoryBounds): boolean {
-    return this.#edges.store.trimEvents({ beforeUnixMs: this.#edges.nowUnixMs() - keepMs, maxRows })
+    const { store, nowUnixMs, uptimeMs } = this.#edges
+    const oldestUnixMs = store.oldestEventUnixMs()
+    const beforeUnixMs = this.#cutOff.next({ oldestUnixMs, nowUnixMs: nowUnixMs(), uptimeMs: uptimeMs(), keepMs })
+    return beforeUnixMs !== undefined && store.trimEvents({ beforeUnixMs, maxRows })
   }
 
   /** Resolves when a new attachment would get a lease now. @throws {IpamProblem} that says why it would not. */

@@ -58,6 +58,10 @@ export class WatchedStore implements Store {
     this.#store.probe()
   }
 
+  oldestEventUnixMs(): number | undefined {
+    return this.#store.oldestEventUnixMs()
+  }
+
   trimEvents(bounds: Parameters<Store['trimEvents']>[0]): boolean {
     return this.#store.trimEvents(bounds)
   }

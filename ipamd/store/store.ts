@@ -27,6 +27,8 @@ export interface Store {
   whenDurable(): Promise<void>
   /** Writes, without a change, to see whether writing works. @throws {StoreError} */
   probe(): void
+  /** When the first of the events that are kept happened, by the clock of then; undefined when there is none. @throws {StoreError} */
+  oldestEventUnixMs(): number | undefined
   /**
    * Forgets events that are too old or too many, a bounded number of them.
    *
@@ -115,6 +117,12 @@ export class SqliteStore implements Store {
 
   probe(): void {
     this.#transaction(() => this.#database.exec(`PRAGMA user_version = ${STORE_VERSION}`))
+  }
+
+  oldestEventUnixMs(): number | undefined {
+    const row = this.#read(() => this.#statements.findOldestMoment.get(TRIM_ROWS))
+    const oldest = row?.['at_unix_ms']
+    return typeof oldest === 'number' ? oldest : undefined
   }
 
   trimEvents({ beforeUnixMs, maxRows }: EventBounds): boolean {
@@ -327,6 +335,10 @@ function prepare(database: DatabaseSync) {
     setSequence: database.prepare('INSERT OR REPLACE INTO upstream (pool, sequence) VALUES (?, ?)'),
     deletePodCidrs: database.prepare('DELETE FROM pod_cidr'),
     insertPodCidr: database.prepare('INSERT INTO pod_cidr (family, pool, prefix) VALUES (?, ?, ?)'),
+    // Of the first rows the one that happened first: the clock may have been set back between them.
+    findOldestMoment: database.prepare(
+      'SELECT min(at_unix_ms) AS at_unix_ms FROM (SELECT at_unix_ms FROM event ORDER BY id LIMIT ?)',
+    ),
     findOldEvent: database.prepare(`${OLD_EVENTS} LIMIT 1`),
     deleteOldEvents: database.prepare(`DELETE FROM event WHERE id IN (${OLD_EVENTS})`),
   }
