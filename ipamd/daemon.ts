@@ -95,8 +95,8 @@ export interface Daemon {
   close(): Promise<void>
 }
 
-/** For the kernel to name its links and routes when the store is lost. */
-const RESTORE_TIMEOUT_MS = 10_000
+/** For the kernel to name its links and routes when the store is lost. It may have much to do then, and nobody else can start it. */
+const RESTORE_TIMEOUT_MS = 30_000
 const REPLAY_INTERVAL_MS = 30_000
 const HOUSEKEEPING_INTERVAL_MS = 10_000
 /** How long requests that are running may take when the daemon stops. */
