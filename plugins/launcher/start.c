@@ -21,6 +21,9 @@ __asm__(
     "  hint #34\n" /* bti c */
     "  mov x29, #0\n"
     "  mov x30, #0\n"
+    "  adrp x2, __stack_chk_guard\n"
+    "  add x2, x2, :lo12:__stack_chk_guard\n"
+    "  msr tpidr_el0, x2\n" /* build.ts: the guard of the stack is where this leads */
     "  mov x0, sp\n"
     "  and x1, x0, #-16\n"
     "  mov sp, x1\n"
