@@ -10,12 +10,21 @@
 #include <unistd.h>
 
 #define RECEIVE_BUFFER_BYTES (4 * 1024 * 1024)
+#define SEND_BUFFER_BYTES (4 * 1024 * 1024)
 
 /* A burst of answers larger than the default buffer (208 KiB) would be lost as ENOBUFS. */
 static bool enlarge_receive_buffer(int fd) {
   const int bytes = RECEIVE_BUFFER_BYTES;
   if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes) == 0) return true;
   return setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes) == 0;
+}
+
+/* A transaction of nf_tables is one message, and one that is larger than the default buffer (208 KiB) is refused as EMSGSIZE. */
+static bool enlarge_send_buffer(int fd, int protocol) {
+  const int bytes = SEND_BUFFER_BYTES;
+  if (protocol != NETLINK_NETFILTER) return true;
+  if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes) == 0) return true;
+  return setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes) == 0;
 }
 
 static bool set_options(int fd) {
@@ -39,8 +48,9 @@ void open_socket(void *argument) {
     opening->why = (struct failure){errno, "socket"};
     return;
   }
-  if (!set_options(fd) || !enlarge_receive_buffer(fd)) opening->why = (struct failure){errno, "setsockopt"};
-  else if (bind(fd, (const struct sockaddr *)&any_port, sizeof any_port) != 0) {
+  if (!set_options(fd) || !enlarge_receive_buffer(fd) || !enlarge_send_buffer(fd, opening->protocol)) {
+    opening->why = (struct failure){errno, "setsockopt"};
+  } else if (bind(fd, (const struct sockaddr *)&any_port, sizeof any_port) != 0) {
     opening->why = (struct failure){errno, "bind"};
   }
   if (opening->why.error == 0) opening->fd = fd;

@@ -10,6 +10,7 @@ import type { AgentSample } from '../report/agent-section.ts'
 const SETTLE_MS = 5_000
 const ALL_ROUTES_MS = 120_000
 const ONE_ROUTE_MS = 30_000
+const READY_MS = 60_000
 /** As many and as long as a usual node's list of images. */
 const IMAGES = Array.from({ length: 40 }, (_, index) => ({
   names: [`registry.example/library/image-${index}@sha256:${'0'.repeat(64)}`],
@@ -40,6 +41,7 @@ export async function measureAgent({ mode, nodes, restMs }: AgentMeasurement): P
   const want = 2 * (nodes - 1)
   await until(`${want} routes are there`, async () => (await count()) === want, ALL_ROUTES_MS)
   const allRoutesMs = performance.now() - agentAtMs
+  await until('the node is ready', async () => (await self.ask('/readyz')).status === 200, READY_MS)
   const agent = pidOf('tulle-agent', self.agent.pid)
   const ipamd = pidOf('ipamd', self.ipamd.pid)
   const cpuMs = cpuOfMs(agent)

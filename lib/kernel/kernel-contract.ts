@@ -1,5 +1,5 @@
 import t from 'tap'
-import { formatAddress, parseAddress } from '../net/address.ts'
+import { formatAddress, parseAddress, type Family } from '../net/address.ts'
 import { parseIfName, type IfName } from '../net/if-name.ts'
 import { parseMac } from '../net/mac.ts'
 import { formatPrefix, parseAddressWithLength, parsePrefix } from '../net/prefix.ts'
@@ -563,6 +563,22 @@ export function kernelContract(name: string, open: () => Promise<ContractSubject
     t.equal(await ensure(), true)
     t.equal(await kernel.ensureSetContent(CLUSTER_PREFIXES[6], [parsePrefix('fd00::/8')], soon()), true)
     t.equal(await kernel.ensureSetContent(CLUSTER_PREFIXES[6], [parsePrefix('fd00::/8')], soon()), false)
+  })
+
+  test('makes a set hold the prefixes of a cluster of 5,000 nodes', async (t, { kernel }) => {
+    await kernel.replaceRuleset(masqueradeRuleset([]), soon())
+    const prefixesOf = (node: number, family: Family) =>
+      family === 4
+        ? [`10.${node >> 8}.${node & 255}.0/24`, `172.${16 + (node >> 8)}.${node & 255}.2/32`]
+        : [`fd00:1:${node.toString(16)}::/64`, `fd00:2::${node.toString(16)}:1/128`]
+    for (const family of [4, 6] as const) {
+      const cluster = Array.from({ length: 5_000 }, (_, node) => prefixesOf(node, family).map(parsePrefix)).flat()
+      const ensure = (prefixes: typeof cluster) =>
+        kernel.ensureSetContent(CLUSTER_PREFIXES[family], prefixes, Deadline.in(20_000))
+      t.equal(await ensure(cluster), true)
+      t.equal(await ensure(cluster), false)
+      t.equal(await ensure(cluster.slice(2)), true, 'a node has gone')
+    }
   })
 
   test('makes sets alone, whose prefixes stay when rules come that read them', async (t, { kernel }) => {

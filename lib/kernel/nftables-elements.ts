@@ -1,7 +1,8 @@
 import type { AttrStream } from 'netlink/dist/structs.js'
 import type { AttachmentKey } from '../ipam/attachment.ts'
 import { addressToBytes, addressAt } from '../net/address.ts'
-import { bitsOf, containsPrefix, equalPrefixes, lastAddress, type Prefix } from '../net/prefix.ts'
+import { outermost } from '../net/outermost.ts'
+import { bitsOf, lastAddress, type Prefix } from '../net/prefix.ts'
 import { NFT_TABLE } from '../plan/marks.ts'
 import { chainOf, elementComment, type Element, type ObservedElement, type SetDefinition } from '../plan/nft-set.ts'
 import type { AddElements, DeleteElements } from '../plan/operation.ts'
@@ -37,6 +38,8 @@ const ELEMENT = { key: 1, data: 2, flags: 3, userdata: 6 } as const
 const INTERVAL_END = 1
 /** An attribute has at most 64 KiB, and an element with the longest comment less than 400 bytes. */
 const MAX_IN_LIST = 128
+/** A bound has no comment, and at most 36 bytes. */
+const MAX_BOUNDS_IN_LIST = 1024
 
 /** One transaction that adds all of `elements`: EEXIST when somebody has one of the keys. */
 export function addElements(elements: readonly Element[], owner: AttachmentKey): readonly NetlinkRequest[] {
@@ -104,15 +107,17 @@ export function decodeElements(reply: NetlinkReply, set: SetDefinition, comment?
 export function replaceElements(set: SetDefinition, prefixes: readonly Prefix[]): readonly NetlinkRequest[] {
   const flush = request(MESSAGE.delElement, 0, out => pushSet(out, set))
   if (prefixes.length === 0) return batch([flush])
-  const add = elementsRequest({ message: MESSAGE.newElement, flags: NLM_F_CREATE, set }, list => {
-    for (const { bytes, isEnd } of boundsOf(prefixes)) {
-      list.push(LIST_ELEMENT, out => {
-        pushKey(out, bytes)
-        if (isEnd) out.push(ELEMENT.flags, u32(INTERVAL_END))
-      })
-    }
-  })
-  return batch([flush, add])
+  const additions = slices(boundsOf(prefixes), MAX_BOUNDS_IN_LIST).map(bounds =>
+    elementsRequest({ message: MESSAGE.newElement, flags: NLM_F_CREATE, set }, list => {
+      for (const { bytes, isEnd } of bounds) {
+        list.push(LIST_ELEMENT, out => {
+          pushKey(out, bytes)
+          if (isEnd) out.push(ELEMENT.flags, u32(INTERVAL_END))
+        })
+      }
+    }),
+  )
+  return batch([flush, ...additions])
 }
 
 /** The bounds that an interval set has for `prefixes`, as text that two sets share when they hold the same. */
@@ -138,11 +143,7 @@ interface Bound {
 
 /** Where each prefix begins, and the first address after it. One that lies in another is part of it. */
 function boundsOf(prefixes: readonly Prefix[]): readonly Bound[] {
-  const outermost = prefixes.filter(
-    (prefix, index) =>
-      !prefixes.some((other, at) => containsPrefix(other, prefix) && (!equalPrefixes(other, prefix) || at < index)),
-  )
-  return outermost.flatMap(prefix => {
+  return outermost(prefixes).flatMap(prefix => {
     const { family } = prefix.address
     const after = lastAddress(prefix).value + 1n
     const begin = { bytes: Buffer.from(addressToBytes(prefix.address)), isEnd: false }
@@ -207,10 +208,12 @@ function bySet(elements: readonly Element[]): readonly (readonly [SetDefinition,
   const sets = new Map(elements.map(({ set }) => [set.name, set]))
   return [...sets.values()].flatMap(set => {
     const members = elements.filter(element => element.set.name === set.name)
-    const lists: [SetDefinition, readonly Element[]][] = []
-    for (let at = 0; at < members.length; at += MAX_IN_LIST) lists.push([set, members.slice(at, at + MAX_IN_LIST)])
-    return lists
+    return slices(members, MAX_IN_LIST).map(list => [set, list] as const)
   })
+}
+
+function slices<T>(all: readonly T[], most: number): readonly (readonly T[])[] {
+  return Array.from({ length: Math.ceil(all.length / most) }, (_, index) => all.slice(index * most, (index + 1) * most))
 }
 
 /** The items of a list of attributes, which all have the same number. */

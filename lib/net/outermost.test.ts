@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { arbitraryPrefix } from '../../lib/net/arbitraries.ts'
-import { containsPrefix, formatPrefix, overlaps, parsePrefix } from '../../lib/net/prefix.ts'
+import { arbitraryPrefix } from './arbitraries.ts'
+import { containsPrefix, formatPrefix, overlaps, parsePrefix } from './prefix.ts'
 import { outermost } from './outermost.ts'
 
 t.test('outermost() keeps what lies in no other', t => {

@@ -1,5 +1,5 @@
-import { compareAddresses } from '../../lib/net/address.ts'
-import { containsPrefix, type Prefix } from '../../lib/net/prefix.ts'
+import { compareAddresses } from './address.ts'
+import { containsPrefix, type Prefix } from './prefix.ts'
 
 /** Those of `prefixes` that lie in no other one, each once: they cover the same addresses, and do not overlap. */
 export function outermost(prefixes: readonly Prefix[]): readonly Prefix[] {
