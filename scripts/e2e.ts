@@ -1,20 +1,16 @@
-import { mkdir, readFile, rm } from 'node:fs/promises'
 import { once } from 'node:events'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { Cluster } from '../e2e/cluster/namespaces/cluster.ts'
 import type { ProxyMode } from '../e2e/cluster/namespaces/description.ts'
 import { whyNoCluster } from '../e2e/cluster/requirements.ts'
 import { up } from '../e2e/cluster/up.ts'
 import type { NetworkChoice } from '../e2e/cluster/up.ts'
-import { renderFigure } from '../e2e/suite/harness/figures.ts'
-import type { Figure } from '../e2e/suite/harness/figures.ts'
-import { CLUSTER_VARIABLE, FIGURES_VARIABLE, NETWORK_VARIABLE } from '../e2e/suite/harness/variables.ts'
 import { keepLogs } from './cluster-logs.ts'
 import { writeTulleImage } from './image.ts'
 import { ROOT } from './paths.ts'
 import { ourFiles } from './source-files.ts'
-import { runTap } from './tap.ts'
+import { runSuite } from './suite.ts'
 import { renderTotals } from './tap-report.ts'
 import type { Totals } from './tap-report.ts'
 
@@ -23,9 +19,6 @@ const FIGURES = join(ROOT, '.cache', 'e2e', 'figures.jsonl')
 
 /** Tulle as it was built just now. */
 const TULLE_IMAGE = join(ROOT, 'dist', 'tulle-image.tar')
-
-/** One file may wait for a hundred pods or for nodes that come back. */
-const FILE_TIMEOUT_SECONDS = 600
 
 interface Choices {
   readonly network: NetworkChoice
@@ -53,13 +46,8 @@ async function e2e({ network, proxyMode, isUpOnly, files }: Choices): Promise<To
     if (isUpOnly) return await untilInterrupted(cluster)
     // The suite is the host outside of the cluster.
     const within = ['nsenter', `--net=/proc/${cluster.description.outsidePid}/ns/net`, '--']
-    process.env[CLUSTER_VARIABLE] = cluster.descriptionFile
-    process.env[NETWORK_VARIABLE] = network
-    process.env[FIGURES_VARIABLE] = FIGURES
-    await mkdir(dirname(FIGURES), { recursive: true })
-    await rm(FIGURES, { force: true })
-    const totals = await runTap(files, ['--jobs=1', `--timeout=${FILE_TIMEOUT_SECONDS}`], within)
-    for (const figure of await readFigures(FIGURES)) process.stdout.write(`measured: ${renderFigure(figure)}\n`)
+    const { descriptionFile } = cluster
+    const { totals } = await runSuite({ files, descriptionFile, network, figuresFile: FIGURES, within })
     return totals
   } finally {
     await keepLogs(cluster)
@@ -85,18 +73,6 @@ async function untilInterrupted(cluster: Cluster): Promise<Totals> {
   await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')])
   clearInterval(alive)
   return { passed: 0, failed: 0, skipped: 0 }
-}
-
-/** What the tests have measured, as they tell it. @param file one JSON document on each line; missing when nothing was. */
-async function readFigures(file: string): Promise<readonly Figure[]> {
-  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
-    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return ''
-    throw cause
-  })
-  return text
-    .split('\n')
-    .filter(line => line !== '')
-    .map(line => JSON.parse(line) as Figure)
 }
 
 function choicesOf(args: readonly string[]): Choices {

@@ -29,12 +29,9 @@ export interface ClusterProvider {
    * Runs a command on a node, in its host namespaces, as root.
    *
    * @returns its stdout.
-   * @throws {CommandError} when it fails or takes longer than `timeoutMs` (20,000 when absent).
+   * @throws {CommandError} when it fails or takes longer than `timeoutMs` (60,000 when absent).
    */
   exec(nodeName: string, command: Command, timeoutMs?: number): Promise<string>
-
-  /** Whether `addNode()` works: kind makes its nodes when it makes the cluster. */
-  readonly canAddNodes: boolean
 
   /** Makes another node; returns when its kubelet was started. Waiting for Ready is the caller's. */
   addNode(): Promise<ClusterNode>
@@ -47,6 +44,13 @@ export interface ClusterProvider {
 
   /** Kills a daemon (SIGKILL); returns when it runs again. */
   restartService(nodeName: string, service: NodeService): Promise<void>
+
+  /**
+   * Remembers what the machine itself, and not the cluster, has in a node's nftables, for a test that flushes all of it.
+   *
+   * @returns what puts it back: nothing on a machine that is a node and no more.
+   */
+  keepOwnRules(nodeName: string): Promise<() => Promise<void>>
 
   /** Kills the API server, and keeps it down until `startApiServer()`. */
   stopApiServer(): Promise<void>

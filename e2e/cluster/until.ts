@@ -3,6 +3,8 @@ import { Deadline } from '../../lib/time/deadline.ts'
 
 /** How often a condition is looked at. */
 const POLL_EVERY_MS = 50
+/** What takes a second or two, on a machine with a lot of other work. */
+const USUAL_MS = 90_000
 
 /**
  * Polls until `probe` gives something other than undefined or false.
@@ -14,7 +16,7 @@ const POLL_EVERY_MS = 50
 export async function until<T>(
   what: string,
   probe: () => T | undefined | false | Promise<T | undefined | false>,
-  timeoutMs = 30_000,
+  timeoutMs = USUAL_MS,
 ): Promise<T> {
   const by = Deadline.in(timeoutMs)
   let cause: unknown

@@ -16,18 +16,28 @@ import type { Command } from '../parts/command.ts'
 const DOCKER_SUITE = 'trixie'
 const START_MS = 60_000
 const STOP_MS = 60_000
+/** Of nodes with a hundred pods. */
+const CONTAINERS_MS = 240_000
 
 /** A Docker engine that nobody else sees: its own files, its own socket, and the network namespace of this process. */
 export class PrivateDocker implements AsyncDisposable {
-  /** The environment in which docker, kind and kubectl are to be executed. */
-  readonly env: Readonly<Record<string, string>>
+  /** What docker, kind and kubectl need in their environment beside that of this process. */
+  readonly ownEnv: Readonly<Record<string, string>>
   readonly #daemon: ChildProcess
   readonly #logFile: string
 
-  constructor(daemon: ChildProcess, { env, logFile }: { env: Readonly<Record<string, string>>; logFile: string }) {
+  constructor(
+    daemon: ChildProcess,
+    { ownEnv, logFile }: { ownEnv: Readonly<Record<string, string>>; logFile: string },
+  ) {
     this.#daemon = daemon
-    this.env = env
+    this.ownEnv = ownEnv
     this.#logFile = logFile
+  }
+
+  /** The whole environment in which docker and kind are to be executed. */
+  get env(): Readonly<Record<string, string | undefined>> {
+    return { ...process.env, ...this.ownEnv }
   }
 
   /** Runs `docker`. @returns its stdout. @throws {CommandError} */
@@ -45,12 +55,29 @@ export class PrivateDocker implements AsyncDisposable {
     return this.#daemon.exitCode !== null || this.#daemon.signalCode !== null
   }
 
-  /** Ends the daemon; its containers end with it. */
+  /**
+   * Ends every container, then the daemon.
+   *
+   * The daemon would end them too, but what does not end in its time it leaves running, with nobody left who could end it.
+   *
+   * @throws {Error} when a container does not end; the daemon is gone then too.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.isOver) return
-    const exited = once(this.#daemon, 'exit', { signal: AbortSignal.timeout(STOP_MS) })
-    this.#daemon.kill('SIGTERM')
-    await exited.catch(() => this.#daemon.kill('SIGKILL'))
+    try {
+      await until('the end of all containers', async () => this.#hasNoContainer(), CONTAINERS_MS)
+    } finally {
+      const exited = once(this.#daemon, 'exit', { signal: AbortSignal.timeout(STOP_MS) })
+      this.#daemon.kill('SIGTERM')
+      await exited.catch(() => this.#daemon.kill('SIGKILL'))
+    }
+  }
+
+  /** Removes all containers. @returns true when there was none. */
+  async #hasNoContainer(): Promise<boolean> {
+    const ids = (await this.docker(['ps', '--all', '--quiet'])).split('\n').filter(id => id !== '')
+    if (ids.length > 0) await this.docker(['rm', '--force', '--volumes', ...ids])
+    return ids.length === 0
   }
 }
 
@@ -67,8 +94,7 @@ export async function startDocker(folder: string): Promise<PrivateDocker> {
   await mkdir(bin, { recursive: true })
   const libraries = await linkPrograms(bin)
   const socket = join(folder, 'docker.sock')
-  const env = {
-    ...(process.env as Record<string, string>),
+  const ownEnv = {
     ...libraries,
     PATH: `${bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
     DOCKER_HOST: `unix://${socket}`,
@@ -78,14 +104,14 @@ export async function startDocker(folder: string): Promise<PrivateDocker> {
   const logFile = join(folder, 'dockerd.log')
   const places = [`--data-root=${folder}/data`, `--exec-root=${folder}/exec`, `--pidfile=${folder}/dockerd.pid`]
   const daemon = spawn('dockerd', [...places, `--config-file=${folder}/daemon.json`, `--host=unix://${socket}`], {
-    env,
+    env: { ...process.env, ...ownEnv },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const log = createWriteStream(logFile)
   daemon.stdout.pipe(log, { end: false })
   daemon.stderr.pipe(log, { end: false })
   await once(daemon, 'spawn')
-  const docker = new PrivateDocker(daemon, { env, logFile })
+  const docker = new PrivateDocker(daemon, { ownEnv, logFile })
   try {
     await until(
       'dockerd to answer',

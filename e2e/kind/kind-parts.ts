@@ -5,14 +5,15 @@ import { runCommand } from '../parts/command.ts'
 import { goTool } from '../parts/go.ts'
 import { outside } from '../parts/outside.ts'
 
-const KIND = { module: 'sigs.k8s.io/kind', version: 'v0.33.0' } as const
+export const KIND_VERSION = 'v0.33.0'
+const KIND_MODULE = 'sigs.k8s.io/kind'
 const CRICTL = { packagePath: 'sigs.k8s.io/cri-tools/cmd/crictl', version: 'v1.36.0' } as const
 const REFERENCE_PLUGINS_VERSION = 'v1.9.1'
 const DOWNLOAD_MS = 180_000
 
 /** Returns the path of the `kind` executable. @throws {GoMissing} @throws {CommandError} */
 export async function kindTool(): Promise<string> {
-  return await goTool({ packagePath: KIND.module, version: KIND.version })
+  return await goTool({ packagePath: KIND_MODULE, version: KIND_VERSION })
 }
 
 /**
@@ -20,8 +21,8 @@ export async function kindTool(): Promise<string> {
  * configuration. They are inside kind's module.
  */
 export async function kindNodeFiles(): Promise<string> {
-  return await cached({ kind: 'kind-node-files', key: KIND.version }, async temporary => {
-    const answer = await runCommand(outside(['go', 'mod', 'download', '-json', `${KIND.module}@${KIND.version}`]), {
+  return await cached({ kind: 'kind-node-files', key: KIND_VERSION }, async temporary => {
+    const answer = await runCommand(outside(['go', 'mod', 'download', '-json', `${KIND_MODULE}@${KIND_VERSION}`]), {
       timeoutMs: DOWNLOAD_MS,
     })
     const { Dir: source } = JSON.parse(answer) as { readonly Dir: string }

@@ -168,7 +168,7 @@ async function write(root: string, path: string, text: string): Promise<void> {
 
 const IMPORT_UNIT = `[Unit]
 Description=Images that came with the node
-Requires=containerd.service
+ConditionPathExists=!/var/lib/kind-images-are-imported
 After=containerd.service
 Before=kubelet.service
 
@@ -186,6 +186,7 @@ set -eu
 for archive in /kind/images/*.tar; do
   ctr --namespace=k8s.io images import --no-unpack "$archive"
 done
+touch /var/lib/kind-images-are-imported
 `
 
 const NO_STORAGE = `apiVersion: storage.k8s.io/v1

@@ -1,15 +1,12 @@
 // Addresses that a pod asks for, and those that it keeps: static by annotation, sticky for what has the same name again.
 import type { V1StatefulSet } from '@kubernetes/client-node'
 import t from 'tap'
-import { addressAt, formatAddress } from '../../lib/net/address.ts'
-import { firstAddress, parsePrefix } from '../../lib/net/prefix.ts'
 import { until } from '../cluster/until.ts'
 import { serverContainer, serverPod } from './harness/pods.ts'
 import { setUp } from './harness/setting.ts'
+import { unusedAddressesOf } from './harness/static-addresses.ts'
 import { httpOf, sameFamily, seenOverTcp } from './harness/traffic.ts'
 
-/** Far from what a fresh block leases first: nobody has it. */
-const STATIC_OFFSET = 200n
 const REPLICAS = 3
 
 const { kubernetes, nodeNames } = await setUp()
@@ -44,7 +41,7 @@ t.test('a pod of a StatefulSet with a sticky address returns at the address that
 })
 
 t.test('a pod has the addresses that its annotation names, and nobody else gets them', async t => {
-  const wanted = await freeAddressesOf(lastNode)
+  const wanted = unusedAddressesOf((await kubernetes.nodeReady(lastNode)).spec?.podCIDRs ?? [])
   const annotations = { 'tulle.dev/addresses': wanted.join() }
   const [pod] = await kubernetes.runPods([serverPod({ name: 'static', nodeName: lastNode, annotations })])
   t.same(pod?.addresses, wanted)
@@ -89,13 +86,4 @@ async function scale(replicas: number): Promise<void> {
   const { namespace } = kubernetes
   const body = { metadata: { name: 'sticky', namespace }, spec: { replicas } }
   await kubernetes.apps.replaceNamespacedStatefulSetScale({ name: 'sticky', namespace, body })
-}
-
-/** An address of each of the node's pod CIDRs. */
-async function freeAddressesOf(nodeName: string): Promise<readonly string[]> {
-  const node = await kubernetes.nodeReady(nodeName)
-  return (node.spec?.podCIDRs ?? []).map(text => {
-    const { family, value } = firstAddress(parsePrefix(text))
-    return formatAddress(addressAt(family, value + STATIC_OFFSET))
-  })
 }

@@ -4,11 +4,13 @@ import type { Test } from 'tap'
 import { until } from '../cluster/until.ts'
 import { Daemons } from './harness/daemons.ts'
 import { tellFigure } from './harness/figures.ts'
+import { firstAnswersUnixMs, startAwaitingAnswers } from './harness/first-answers.ts'
 import { leasesOf } from './harness/leases.ts'
 import { pingsOf, startPinging } from './harness/pings.ts'
 import { serverPod } from './harness/pods.ts'
 import { routesToNodes } from './harness/routes.ts'
 import { setUp } from './harness/setting.ts'
+import { unusedAddressesOf } from './harness/static-addresses.ts'
 import { httpOf, sameFamily, seenOverTcp, wayOf } from './harness/traffic.ts'
 import type { ReadyPod } from './harness/kubernetes.ts'
 
@@ -59,102 +61,143 @@ t.test('a node that loses its power comes back with its pods, and no address of 
   await kubernetes.deletePods(names)
 })
 
-const noNewNodes = provider.canAddNodes ? {} : { skip: 'no node can be added to the cluster here' }
+t.test('a node that comes is reached from every other node, and one that goes leaves no route behind', async t => {
+  const clients = await kubernetes.readyPods(clientNames)
+  const before = new Map<string, number>()
+  for (const nodeName of nodeNames) before.set(nodeName, (await routesToNodes(provider, nodeName)).length)
 
-t.test(
-  'a node that comes is reached from every other node, and one that goes leaves no route behind',
-  noNewNodes,
-  async t => {
-    const clients = await kubernetes.readyPods(clientNames)
-    const before = new Map<string, number>()
-    for (const nodeName of nodeNames) before.set(nodeName, (await routesToNodes(provider, nodeName)).length)
+  const adding = provider.addNode()
+  // Whatever fails below. That no node could be added is told by the line that waits for it.
+  t.teardown(async () =>
+    adding.then(
+      async ({ name }) => leave(name),
+      () => undefined,
+    ),
+  )
+  const [added, known] = await Promise.all([
+    adding,
+    whenKnown().then(async node => ({ ...node, ...(await converge(node, before)) })),
+  ])
+  await tellFigure(t, {
+    what: 'pod CIDRs of a new node known to the API server → routes to them on every other node',
+    valueMs: known.routedAtUnixMs - known.atUnixMs,
+    goalMs: 1_000,
+  })
+  await tellFigure(t, { what: 'the same → the new node is Ready', valueMs: known.readyAtUnixMs - known.atUnixMs })
+  t.same(known.pod.addresses, known.addresses, 'the first pod has the addresses that were waited for')
+  const answers = await Promise.all(
+    clientNames.map(async name => firstAnswersUnixMs(kubernetes, name, known.addresses)),
+  )
+  const answeredAtUnixMs = Math.max(...answers)
+  await tellFigure(t, {
+    what: 'the same → the first pod on the new node answers a pod on every other node',
+    valueMs: answeredAtUnixMs - known.atUnixMs,
+  })
+  const [lease] = await leasesOf(provider, added.name, `${kubernetes.namespace}/${known.pod.name}`)
+  if (lease === undefined) throw new Error(`no lease of ${known.pod.name}`)
+  await tellFigure(t, {
+    what: 'the first pod on a new node is given its addresses → it answers a pod on every other node',
+    valueMs: answeredAtUnixMs - lease.leasedAtUnixMs,
+    goalMs: 1_000,
+  })
+  // Nothing is tried twice.
+  for (const client of clients) {
+    await reach(t, client, known.pod)
+    await reach(t, known.pod, client)
+  }
+  await daemons.ready()
 
-    const added = await provider.addNode()
-    const known = await whenKnown(added.name)
-    const routedAfterMs = await Promise.all(
-      nodeNames.map(async nodeName =>
-        until(
-          `${nodeName} to have routes to ${added.name}`,
-          async () => {
-            const routes = await routesToNodes(provider, nodeName)
-            return (
-              routes.length === (before.get(nodeName) ?? 0) + known.podCidrs.length && performance.now() - known.atMs
-            )
-          },
-          ROUTES_MS,
-        ),
-      ),
+  await provider.removeNode(added.name)
+  await kubernetes.core.deleteNode({ name: added.name })
+  const deletedAtMs = performance.now()
+  for (const nodeName of nodeNames) {
+    const left = await until(
+      `${nodeName} to have no route to ${added.name}`,
+      async () => {
+        const routes = await routesToNodes(provider, nodeName)
+        return routes.length === before.get(nodeName) && routes
+      },
+      ROUTES_MS,
     )
-    await tellFigure(t, {
-      what: 'pod CIDRs of a new node known to the API server → routes to them on every other node',
-      valueMs: Math.max(...routedAfterMs),
-      goalMs: 1_000,
-    })
-    await kubernetes.nodeReady(added.name, NODE_MS)
-    await tellFigure(t, { what: 'the same → the new node is Ready', valueMs: performance.now() - known.atMs })
-    const [pod] = await kubernetes.runPods([serverPod({ name: 'on-new-node', nodeName: added.name })])
-    if (pod === undefined) throw new Error('no pod on the new node')
-    const readyAtMs = performance.now()
-    // The first packet has to arrive: nothing is tried twice.
-    await Promise.all(clients.map(async client => reach(t, client, pod)))
-    await tellFigure(t, {
-      what: 'first pod on a new node is Ready → reached from a pod on every other node',
-      valueMs: performance.now() - readyAtMs,
-      goalMs: 1_000,
-    })
-    for (const client of clients) await reach(t, pod, client)
-    await daemons.ready()
-
-    await provider.removeNode(added.name)
-    await kubernetes.core.deleteNode({ name: added.name })
-    const deletedAtMs = performance.now()
-    for (const nodeName of nodeNames) {
-      const left = await until(
-        `${nodeName} to have no route to ${added.name}`,
-        async () => {
-          const routes = await routesToNodes(provider, nodeName)
-          return routes.length === before.get(nodeName) && routes
-        },
-        ROUTES_MS,
-      )
-      t.notOk(
-        left.some(({ to }) => known.podCidrs.includes(to)),
-        `R28: ${nodeName} has no route to the pods of ${added.name}`,
-      )
-      for (const address of added.addresses) {
-        const neighbours = await provider.exec(nodeName, ['bridge', 'fdb', 'show', 'dev', 'vx-tulle'])
-        t.notMatch(neighbours, new RegExp(`dst ${address}\\b`), 'nor a way in the tunnel')
-      }
+    t.notOk(
+      left.some(({ to }) => known.podCidrs.includes(to)),
+      `R28: ${nodeName} has no route to the pods of ${added.name}`,
+    )
+    // Of all links: where every node is on the same one, there is no tunnel.
+    const neighbours = await provider.exec(nodeName, ['bridge', 'fdb', 'show'])
+    for (const address of added.addresses) {
+      t.notMatch(neighbours, new RegExp(`dst ${address}\\b`), 'nor a way in the tunnel')
     }
-    await tellFigure(t, {
-      what: 'Node object deleted → its routes gone on every node',
-      valueMs: performance.now() - deletedAtMs,
-    })
-    await kubernetes.core.deleteNamespacedPod({
-      name: pod.name,
-      namespace: kubernetes.namespace,
-      gracePeriodSeconds: 0,
-    })
-    await kubernetes.podsGone([pod.name])
-  },
-)
+  }
+  await tellFigure(t, {
+    what: 'Node object deleted → its routes gone on every node',
+    valueMs: performance.now() - deletedAtMs,
+  })
+  await kubernetes.core.deleteNamespacedPod({
+    name: known.pod.name,
+    namespace: kubernetes.namespace,
+    gracePeriodSeconds: 0,
+  })
+  await kubernetes.podsGone([known.pod.name])
+})
 
-/** Waits until the Node object says what other nodes need. @returns when that was not there yet, at the last look. */
-async function whenKnown(nodeName: string): Promise<{ readonly podCidrs: readonly string[]; readonly atMs: number }> {
-  let atMs = performance.now()
+interface NewNode {
+  readonly name: string
+  readonly podCidrs: readonly string[]
+  /** When that was not there yet, at the last look. */
+  readonly atUnixMs: number
+}
+
+/** Waits until a Node object that was not there says what other nodes need. */
+async function whenKnown(): Promise<NewNode> {
+  let atUnixMs = Date.now()
   return await until(
-    `${nodeName} to have pod CIDRs`,
+    'a new node to have pod CIDRs',
     async () => {
-      const askedAtMs = performance.now()
-      const node = (await kubernetes.nodes()).find(({ metadata }) => metadata?.name === nodeName)
+      const askedAtUnixMs = Date.now()
+      const node = (await kubernetes.nodes()).find(({ metadata }) => !nodeNames.includes(metadata?.name ?? ''))
       const hasAddress = node?.status?.addresses?.some(({ type }) => type === 'InternalIP') === true
       const podCidrs = node?.spec?.podCIDRs ?? []
-      if (hasAddress && podCidrs.length > 0) return { podCidrs, atMs }
-      atMs = askedAtMs
+      if (hasAddress && podCidrs.length > 0) return { name: node?.metadata?.name ?? '', podCidrs, atUnixMs }
+      atUnixMs = askedAtUnixMs
       return undefined
     },
     NODE_MS,
   )
+}
+
+/**
+ * Makes the first pod of a node that has just come, with addresses that are known before, and has a pod of every other node ping them
+ * from now on.
+ */
+async function converge({ name, podCidrs }: NewNode, routesBefore: ReadonlyMap<string, number>) {
+  const addresses = unusedAddressesOf(podCidrs)
+  const annotations = { 'tulle.dev/addresses': addresses.join() }
+  const [, , routedAtUnixMs, readyAtUnixMs] = await Promise.all([
+    kubernetes.createPod(serverPod({ name: 'on-new-node', nodeName: name, annotations })),
+    Promise.all(clientNames.map(async client => startAwaitingAnswers(kubernetes, client, addresses))),
+    Promise.all(
+      nodeNames.map(async nodeName => {
+        const wanted = (routesBefore.get(nodeName) ?? 0) + podCidrs.length
+        return await until(
+          `${nodeName} to have routes to ${name}`,
+          async () => (await routesToNodes(provider, nodeName)).length === wanted && Date.now(),
+          ROUTES_MS,
+        )
+      }),
+    ).then(times => Math.max(...times)),
+    kubernetes.nodeReady(name, NODE_MS).then(() => Date.now()),
+  ])
+  const [pod] = await kubernetes.readyPods(['on-new-node'])
+  if (pod === undefined) throw new Error('no pod on the new node')
+  return { addresses, routedAtUnixMs, readyAtUnixMs, pod }
+}
+
+/** Takes a node away that a test added, if the test has not: the next one wants the cluster as it was. */
+async function leave(nodeName: string): Promise<void> {
+  if ((await provider.nodes()).some(({ name }) => name === nodeName)) await provider.removeNode(nodeName)
+  const isKnown = (await kubernetes.nodes()).some(({ metadata }) => metadata?.name === nodeName)
+  if (isKnown) await kubernetes.core.deleteNode({ name: nodeName })
 }
 
 /** Holds on TCP, in both families, with the address of the one who asks. */

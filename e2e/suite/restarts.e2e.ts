@@ -17,7 +17,7 @@ import { API_AWAY_VARIABLE } from './harness/variables.ts'
 const API_AWAY_SECONDS = secondsFrom(process.env[API_AWAY_VARIABLE] ?? '20')
 /** While the API server is away, each node makes sandboxes of these again and again. */
 const PODS_WHILE_AWAY = 3
-const RECOVER_MS = 60_000
+const RECOVER_MS = 120_000
 
 const { kubernetes, provider, nodeNames } = await setUp()
 const [firstNode = ''] = nodeNames
@@ -57,7 +57,7 @@ t.test(
     } finally {
       await provider.startApiServer()
     }
-    await until('the API server to answer', async () => kubernetes.nodes())
+    await until('the API server to answer', async () => kubernetes.nodes(), RECOVER_MS)
     for (const name of names) await until(`${name} to be reached`, async () => isReached(name), RECOVER_MS)
     const churn = await underChurn(kubernetes, nodeNames, async () => daemons.ready())
     t.equal(churn.afterwards, nodeNames.length, 'every node starts and ends pods afterwards')

@@ -5,10 +5,12 @@ import { until } from '../cluster/until.ts'
 import { httpFromOutside, seenFromOutside } from './harness/outside.ts'
 import { HTTP_PORT, UDP_PORT, reverseProxyPod, serverPod } from './harness/pods.ts'
 import { setUp } from './harness/setting.ts'
-import { familyOf, inUrl, sameFamily, seenOverTcp, seenOverUdp } from './harness/traffic.ts'
+import { ANSWER_SECONDS, familyOf, inUrl, sameFamily, seenOverTcp, seenOverUdp } from './harness/traffic.ts'
 
 const SERVICE_PORT = 80
 const HOST_PORT = 18080
+/** After this, who has not answered is taken to be silent. */
+const SILENT_MS = 5_000
 
 const { kubernetes, provider, nodeNames } = await setUp()
 const [firstNode = '', secondNode = ''] = nodeNames
@@ -42,7 +44,7 @@ t.test('a ClusterIP reaches every pod behind it over TCP and UDP, which sees the
         '-sSf',
         '-g',
         '-m',
-        '5',
+        ANSWER_SECONDS,
         `http://${inUrl(address)}:${SERVICE_PORT}${path}`,
       ]),
     )
@@ -86,7 +88,7 @@ t.test('a NodePort with externalTrafficPolicy Local shows pods the address of th
     const server = servers.find(({ nodeName }) => nodeName === node.name)
     for (const address of node.addresses) {
       if (server === undefined) {
-        await t.rejects(seenFromOutside({ address, port }), Error, `${node.name} has no pod of the service`)
+        await t.rejects(seenFromOutside({ address, port }, SILENT_MS), Error, `${node.name} has no pod of the service`)
         continue
       }
       await until(`${node.name} to answer at ${address}`, async () => seenFromOutside({ address, port }))
@@ -126,7 +128,14 @@ t.test('a hostPort reaches its pod from outside, from other nodes and from pods,
     )
     t.ok(await seenOverTcp(kubernetes, client.name, endpoint), `from a pod of another node to ${address}`)
     t.ok(await seenOverTcp(kubernetes, pod?.name ?? '', endpoint), `from the pod itself to ${address}`)
-    const command = ['curl', '-sSf', '-g', '-m', '5', `http://${inUrl(address)}:${HOST_PORT}/hostname`] as const
+    const command = [
+      'curl',
+      '-sSf',
+      '-g',
+      '-m',
+      ANSWER_SECONDS,
+      `http://${inUrl(address)}:${HOST_PORT}/hostname`,
+    ] as const
     t.equal(await provider.exec(secondNode, command), 'host-port', `from its own node to ${address}`)
     t.equal(await provider.exec(firstNode, command), 'host-port', `from another node to ${address}`)
   }
@@ -176,7 +185,7 @@ t.test('names of services and pods resolve through the DNS service in both famil
       t.equal(familyOf(said.trim()), family, `${type} of ${name} from ${server}: ${said.trim()}`)
     }
   }
-  const seen = await kubernetes.exec(client.name, ['curl', '-sSf', '-m', '5', `http://cluster-ip/hostname`])
+  const seen = await kubernetes.exec(client.name, ['curl', '-sSf', '-m', ANSWER_SECONDS, `http://cluster-ip/hostname`])
   t.ok(['near', 'far'].includes(seen), 'a short name, as an application uses it')
 })
 

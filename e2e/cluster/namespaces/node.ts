@@ -16,8 +16,8 @@ import { CertificateAuthority } from './pki.ts'
 import { isInit, isRunning, onlyChildOf } from './processes.ts'
 
 const NAMESPACES = ['--net', '--mount', '--uts', '--ipc', '--pid', '--cgroup', '--fork', '--kill-child', '--mount-proc']
-const EXEC_MS = 20_000
-const DIE_MS = 30_000
+const EXEC_MS = 60_000
+const DIE_MS = 90_000
 
 /** What a node shares with the others. */
 export type ClusterFacts = Pick<ClusterDescription, 'stateFolder' | 'cgroup' | 'proxyMode' | 'env' | 'machinePid'>

@@ -10,7 +10,7 @@ import type { ClusterDescription, NodeDescription } from './description.ts'
 import { OUTSIDE } from './network.ts'
 import { discardNode, execOnNode, installNode, killNode, nodeFolder, startNode } from './node.ts'
 
-const RESTART_MS = 30_000
+const RESTART_MS = 90_000
 
 /**
  * The machines behind a cluster in namespaces that another process holds.
@@ -19,7 +19,6 @@ const RESTART_MS = 30_000
  */
 export class NamespaceProvider implements ClusterProvider {
   readonly kubeconfigFile: string
-  readonly canAddNodes = true
   readonly outsideAddresses = [OUTSIDE.address4, OUTSIDE.address6] as const
   readonly #file: string
 
@@ -80,6 +79,11 @@ export class NamespaceProvider implements ClusterProvider {
       async () => (await readFile(file, 'utf8')).trim() !== before,
       RESTART_MS,
     )
+  }
+
+  /** A node has no rules but those of the cluster. */
+  keepOwnRules(): Promise<() => Promise<void>> {
+    return Promise.resolve(async () => {})
   }
 
   async stopApiServer(): Promise<void> {

@@ -2,7 +2,7 @@ import type { Kubernetes } from './kubernetes.ts'
 import { serverPod } from './pods.ts'
 
 /** Waiting for a node whose daemons are being restarted. */
-const ROUND_MS = 120_000
+const ROUND_MS = 240_000
 
 /** How many pods came and went. */
 export interface Churn {
@@ -14,7 +14,7 @@ export interface Churn {
  * Makes and deletes one pod after the other on every node while `disturb` runs, and until each node has had one that was
  * made afterwards.
  *
- * @throws {Error} when a pod does not become Ready, or does not go, in two minutes; or what `disturb` throws.
+ * @throws {Error} when a pod does not become Ready, or does not go, in four minutes; or what `disturb` throws.
  */
 export async function underChurn(
   kubernetes: Kubernetes,

@@ -3,13 +3,13 @@ import { until } from '../../cluster/until.ts'
 import type { Kubernetes } from './kubernetes.ts'
 import { routesToNodes } from './routes.ts'
 
-const CLEAN_MS = 60_000
+const CLEAN_MS = 120_000
 
 /**
  * Waits until every node is clean: `tullectl check` finds nothing (no address, link, pod's route or nftables rule without its
  * owner, none missing), and its routes lead to the pods of every other node and nowhere else.
  *
- * @throws {Error} with what is not so still, after a minute.
+ * @throws {Error} with what is not so still, after two minutes.
  */
 export async function nothingIsLeaked(provider: ClusterProvider, kubernetes: Kubernetes): Promise<void> {
   await until(

@@ -4,8 +4,9 @@ import { AppsV1Api, CoreV1Api, Exec, KubeConfig } from '@kubernetes/client-node'
 import type { V1Node, V1Pod, V1Service } from '@kubernetes/client-node'
 import { until } from '../../cluster/until.ts'
 
-const READY_MS = 120_000
-const GONE_MS = 120_000
+/** Long enough for a machine with other work too: a pod that will never be Ready is rare, a busy machine is not. */
+const READY_MS = 240_000
+const GONE_MS = 240_000
 const EXEC_MS = 30_000
 
 /** What a command in a pod did. */

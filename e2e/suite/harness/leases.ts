@@ -4,11 +4,13 @@ import type { ClusterProvider } from '../../cluster/provider.ts'
 export interface NodeLease {
   readonly containerId: string
   readonly addresses: readonly string[]
+  readonly leasedAtUnixMs: number
 }
 
 interface LeaseDocument {
   readonly attachment: { readonly containerId: string }
   readonly addresses: readonly { readonly address: string }[]
+  readonly leasedAtUnixMs: number
 }
 
 /** The leases of a node: it knows them without an API server. @param pod `namespace/name`; all pods when absent. */
@@ -20,8 +22,9 @@ export async function leasesOf(
   const filter = pod === undefined ? [] : ['--pod', pod]
   const command = ['/opt/cni/bin/tullectl', 'leases', ...filter, '--output', 'json'] as const
   const { leases } = JSON.parse(await provider.exec(nodeName, command)) as { readonly leases: readonly LeaseDocument[] }
-  return leases.map(({ attachment, addresses }) => ({
+  return leases.map(({ attachment, addresses, leasedAtUnixMs }) => ({
     containerId: attachment.containerId,
     addresses: addresses.map(({ address }) => address),
+    leasedAtUnixMs,
   }))
 }

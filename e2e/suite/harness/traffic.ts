@@ -1,6 +1,9 @@
 import type { Kubernetes } from './kubernetes.ts'
 import { HTTP_PORT, UDP_PORT } from './pods.ts'
 
+/** How long an answer may take: what is lost is sent again meanwhile, and a busy machine is late. */
+export const ANSWER_SECONDS = '20'
+
 /** Where somebody listens. */
 export interface Endpoint {
   readonly address: string
@@ -19,7 +22,7 @@ export async function seenOverTcp(
   { address, port }: Endpoint,
 ): Promise<string> {
   const url = `http://${inUrl(address)}:${port}/clientip`
-  return withoutPort(await kubernetes.exec(fromPod, ['curl', '-sSf', '-g', '--max-time', '5', url]))
+  return withoutPort(await kubernetes.exec(fromPod, ['curl', '-sSf', '-g', '--max-time', ANSWER_SECONDS, url]))
 }
 
 /** Sends one datagram from a pod to agnhost. @returns the address under which the server saw the pod. */
@@ -29,8 +32,8 @@ export async function seenOverUdp(
   { address, port }: Endpoint,
 ): Promise<string> {
   // One datagram there, one back: bash opens the socket, dd reads exactly one.
-  const script = 'exec 3<>"/dev/udp/$0/$1"; printf clientip >&3; exec timeout 5 dd bs=2048 count=1 status=none <&3'
-  return withoutPort(await kubernetes.exec(fromPod, ['bash', '-c', script, address, String(port)]))
+  const script = 'exec 3<>"/dev/udp/$0/$1"; printf clientip >&3; exec timeout "$2" dd bs=2048 count=1 status=none <&3'
+  return withoutPort(await kubernetes.exec(fromPod, ['bash', '-c', script, address, String(port), ANSWER_SECONDS]))
 }
 
 /** Pings with packets of exactly `packetBytes`, headers of IP included, that nobody may fragment. @returns what ping said. */
