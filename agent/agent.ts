@@ -38,6 +38,7 @@ const IPAMD_EVERY_MS = 15_000
 /** How soon sets are found that somebody has flushed. A look costs next to nothing while nobody has changed a table. */
 const MASQUERADE_EVERY_MS = 1_000
 const HOST_EVERY_MS = 300_000
+const MEMORY_EVERY_MS = 10_000
 const IPAMD_METRICS_TIMEOUT_MS = 3_000
 
 /** What the agent has of the outside. */
@@ -51,6 +52,8 @@ export interface AgentEdges {
   readonly readHostFacts: () => Promise<HostFacts>
   /** Makes the conflist say what ours says. True when it was written. */
   readonly installConflist: (paths: ConflistPaths) => boolean
+  /** Gives back memory that was freed: what a change of the cluster needed is not needed after it. */
+  readonly giveBackMemory: () => void
   readonly log: Log
   readonly nowUnixMs: () => number
 }
@@ -187,6 +190,16 @@ export async function startAgent(
     onError: complaints.about('installing the conflist'),
   })
 
+  const memoryLoop = new LevelLoop({
+    pass: async () => {
+      edges.giveBackMemory()
+      return true
+    },
+    everyMs: MEMORY_EVERY_MS,
+    restFactor: 1,
+    onError: complaints.about('giving back memory'),
+  })
+
   const masquerade = new Masquerade({
     openKernel: edges.openKernel,
     exempt: () => state.routing?.exempt,
@@ -225,6 +238,7 @@ export async function startAgent(
     masqueradeLoop,
     hostLoop,
     conditionsLoop,
+    memoryLoop,
   ].map(loop => loop.run(signal))
   const watching = edges.watchNode({
     signal,

@@ -5,6 +5,7 @@ import { openLinuxNodeKernel } from '../lib/kernel/linux-node-kernel.ts'
 import { watchNode } from '../lib/kernel/node-changes.ts'
 import { inClusterAccess, kubeconfigAccess, parseServer, type ServerAccess } from '../lib/kube/server-access.ts'
 import { jsonLog, type Log } from '../lib/log/json-log.ts'
+import { heapCollector, MemoryKeeper } from '../lib/os/memory-keeper.ts'
 import { keepHeapSmall } from '../lib/os/small-heap.ts'
 import { stopOnSignal } from '../lib/os/stop-on-signal.ts'
 import { loadAddon } from '../native/addon.ts'
@@ -69,6 +70,11 @@ async function run(options: Options, { addonPath, log }: Outside): Promise<void>
     throw new Error('the name of this node is not known: want --node, node in the configuration, or NODE_NAME')
   }
   const addon = loadAddon(addonPath)
+  const memory = new MemoryKeeper({
+    residentBytes: () => process.memoryUsage.rss(),
+    collect: heapCollector(),
+    trim: () => void addon.trimMemory(),
+  })
   const agent = await startAgent(
     { ...config, nodeName },
     {
@@ -78,6 +84,7 @@ async function run(options: Options, { addonPath, log }: Outside): Promise<void>
       watchNode: watching => watchNode(addon, watching),
       readHostFacts: () => readHostFacts(addon, config.hostEtc),
       installConflist: paths => installConflist(paths, String(process.pid)),
+      giveBackMemory: () => memory.look(),
       log,
       nowUnixMs: Date.now,
     },
