@@ -21,6 +21,7 @@ const { values } = parseArgs({
   options: {
     runs: { type: 'string', default: '3' },
     nodes: { type: 'string', default: '1000,5000' },
+    pods: { type: 'string', default: '250' },
     'rest-seconds': { type: 'string', default: '20' },
     render: { type: 'boolean', default: false },
   },
@@ -34,10 +35,12 @@ async function measure(): Promise<void> {
   const startedAt = new Date().toISOString()
   const loadAtStart = loadavg()[0] ?? 0
   const samples: AgentSample[] = []
+  const pods = Number(values.pods)
+  const restMs = Number(values['rest-seconds']) * 1000
   for (let run = 0; run < Number(values.runs); run++) {
     for (const nodes of values.nodes.split(',').map(Number)) {
       for (const mode of MODES) {
-        samples.push(await measureAgent({ mode, nodes, restMs: Number(values['rest-seconds']) * 1000 }))
+        samples.push(await measureAgent({ mode, nodes, pods, restMs }))
         process.stderr.write(`bench: ${JSON.stringify(samples.at(-1))}\n`)
       }
     }

@@ -1,7 +1,7 @@
 /**
  * Measures TCP between pods of two nodes, direct and in VXLAN, beside the same network made by hand with ip(8):
  * `npm run bench:cross-node`. Nodes are namespaces, each with a real ipamd and a real agent; their network is a bridge. The four
- * take turns. Raw samples go to bench/results/cross-node.json, the table to docs/performance.md; `--render` makes the table again.
+ * take turns. What each path costs the processor is measured besides, which other work on the machine hardly changes. Raw samples go to bench/results/cross-node.json, the table to docs/performance.md; `--render` makes the table again.
  */
 import '../e2e/netns/harness/isolated.ts'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -13,6 +13,7 @@ import { until } from '../e2e/netns/harness/until.ts'
 import { ping } from '../e2e/netns/harness/reach.ts'
 import { measureTraffic, unpackIperf3 } from './attach/traffic.ts'
 import { makeByHand, type Mode, type PodPair } from './cross-node/hand-made.ts'
+import { measurePathCosts } from './cross-node/path-cost.ts'
 import { describeMachine } from './machine.ts'
 import { nativeTool } from './native-tools.ts'
 import { crossNodeSection, type CrossNodeRun, type CrossNodeSample } from './report/cross-node-section.ts'
@@ -50,6 +51,7 @@ async function measure(rounds: number, seconds: number): Promise<void> {
       `pods reach each other: ${mode}, ${by}`,
       async () => (await ping(pair.from, pair.address)) !== undefined,
     )
+  const costs = await measurePathCosts(ways.map(({ pair }) => pair))
   for (let round = 0; round < rounds; round++) {
     // Who comes first changes: the second of a pair finds warmer caches.
     const first = round % ways.length
@@ -67,6 +69,10 @@ async function measure(rounds: number, seconds: number): Promise<void> {
     loadAtEnd: loadavg()[0] ?? 0,
     seconds,
     samples,
+    costs: ways.flatMap(({ mode, by }, index) => {
+      const cost = costs[index]
+      return cost === undefined ? [] : [{ mode, by, ...cost }]
+    }),
   }
   writeFileSync(RESULT, `${JSON.stringify(run, undefined, 1)}\n`)
 }

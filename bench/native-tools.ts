@@ -7,7 +7,7 @@ import { runCommand } from '../e2e/parts/command.ts'
 const COMPILE_MS = 60_000
 
 /** The programs in native/, and how they are linked: what starts others is small and static, what resolves addresses cannot be. */
-const FLAGS = { runner: ['-static'], 'round-trips': [] } as const
+const FLAGS = { runner: ['-static'], 'round-trips': [], 'path-cost': [] } as const
 
 /**
  * The path of one of the programs in native/, compiled once for each of its versions.

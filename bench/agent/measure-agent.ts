@@ -1,13 +1,15 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import { nodeObject, type KubeObject } from '../../e2e/kube/api-server.ts'
-import { Cluster, type NodePlan } from '../../e2e/netns/harness/cluster.ts'
+import { Cluster, type ClusterNode, type NodePlan } from '../../e2e/netns/harness/cluster.ts'
 import { until } from '../../e2e/netns/harness/until.ts'
 import { cpuOfMs, heldBy } from '../process-usage.ts'
 import type { AgentSample } from '../report/agent-section.ts'
 
-/** What the agent does after it has every route: the pass that finds nothing to do. */
+/** Until the pass that finds nothing to do. */
 const SETTLE_MS = 5_000
+/** Pods that are attached at the same time. */
+const CROWD = 8
 const ALL_ROUTES_MS = 120_000
 const ONE_ROUTE_MS = 30_000
 const READY_MS = 60_000
@@ -21,12 +23,14 @@ const SELF: NodePlan = { name: 'self', network: 0, host: 1, podCidrs: ['10.0.0.0
 export interface AgentMeasurement {
   readonly mode: 'direct' | 'vxlan'
   readonly nodes: number
+  /** On this node: each a namespace of its own. */
+  readonly pods: number
   /** For how long the daemons are watched at rest. */
   readonly restMs: number
 }
 
-/** Starts an agent in a cluster of so many nodes, watches what it does, and adds one node more. */
-export async function measureAgent({ mode, nodes, restMs }: AgentMeasurement): Promise<AgentSample> {
+/** Starts an agent in a cluster of so many nodes, attaches pods, watches what the daemons hold and do, and adds one node more. */
+export async function measureAgent({ mode, nodes, pods, restMs }: AgentMeasurement): Promise<AgentSample> {
   await using cluster = await Cluster.start({ agent: { routing: { mode } } })
   for (let index = 1; index < nodes; index++) cluster.api.put(peer(index))
   const self = await cluster.prepare(SELF)
@@ -41,10 +45,11 @@ export async function measureAgent({ mode, nodes, restMs }: AgentMeasurement): P
   const want = 2 * (nodes - 1)
   await until(`${want} routes are there`, async () => (await count()) === want, ALL_ROUTES_MS)
   const allRoutesMs = performance.now() - agentAtMs
-  await until('the node is ready', async () => (await self.ask('/readyz')).status === 200, READY_MS)
   const agent = pidOf('tulle-agent', self.agent.pid)
   const ipamd = pidOf('ipamd', self.ipamd.pid)
   const cpuMs = cpuOfMs(agent)
+  await until('the node is ready', async () => (await self.ask('/readyz')).status === 200, READY_MS)
+  await attach(self, pods)
   await pause(SETTLE_MS)
   const before = { agent: cpuOfMs(agent), ipamd: cpuOfMs(ipamd) }
   await pause(restMs)
@@ -56,7 +61,15 @@ export async function measureAgent({ mode, nodes, restMs }: AgentMeasurement): P
   const addedAtMs = performance.now()
   cluster.api.put(peer(nodes))
   await until('the new node has its routes', async () => (await count()) === want + 2, ONE_ROUTE_MS)
-  return { mode, nodes, allRoutesMs, cpuMs, restCpuPercent, held, oneMoreMs: performance.now() - addedAtMs }
+  return { mode, nodes, pods, allRoutesMs, cpuMs, restCpuPercent, held, oneMoreMs: performance.now() - addedAtMs }
+}
+
+async function attach(node: ClusterNode, pods: number): Promise<void> {
+  let left = pods
+  const crowd = Array.from({ length: CROWD }, async () => {
+    while (left-- > 0) await node.attach()
+  })
+  await Promise.all(crowd)
 }
 
 /** Another node, on the same link. */

@@ -13,7 +13,7 @@ const sample = (by: CrossNodeSample['by'], gigabitPerSecond: number): CrossNodeS
 
 function pageOf(...samples: readonly CrossNodeSample[]): string {
   const { startedAt, endedAt, machine, loadAtEnd } = runOf([])
-  const run: CrossNodeRun = { startedAt, endedAt, machine, loadAtStart: 0, loadAtEnd, seconds: 3, samples }
+  const run: CrossNodeRun = { startedAt, endedAt, machine, loadAtStart: 0, loadAtEnd, seconds: 3, samples, costs: [] }
   return crossNodeSection(run)
 }
 
@@ -30,7 +30,21 @@ t.test('crossNodeSection() leaves out a way that was not measured', async t => {
 
 t.test('crossNodeSection() warns of figures from a busy machine', async t => {
   const { startedAt, endedAt, machine } = runOf([])
-  const run = { startedAt, endedAt, machine, loadAtStart: 9, loadAtEnd: 0, seconds: 3, samples: [] }
+  const run = { startedAt, endedAt, machine, loadAtStart: 9, loadAtEnd: 0, seconds: 3, samples: [], costs: [] }
   t.match(crossNodeSection(run), /machine was busy/)
   t.notMatch(pageOf(sample('tulle', 9.8), sample('hand', 10)), /busy/)
+})
+
+t.test('crossNodeSection() compares what a path costs the processor, by the cheapest turns', async t => {
+  const { startedAt, endedAt, machine } = runOf([])
+  const turns = (ns: number) => ({ roundTripNs: [ns, ns * 9, ns * 9], kibNs: [500, 900, 900] })
+  const costs = [
+    { mode: 'direct', by: 'tulle', ...turns(22_000) },
+    { mode: 'direct', by: 'hand', ...turns(20_000) },
+  ] as const
+  const run = { startedAt, endedAt, machine, loadAtStart: 0, loadAtEnd: 0, seconds: 3, samples: [], costs }
+  t.match(crossNodeSection(run), '| direct: processor time of a round trip, µs | 22.0 | 20.0 | 1.10 × |  |')
+  t.match(crossNodeSection(run), '| direct: processor time of a KiB, ns | 500 | 500 | 1.00 × |  |')
+  t.match(crossNodeSection(run), 'the tenth percentile of 3 turns')
+  t.notMatch(crossNodeSection(run), '| vxlan: processor')
 })

@@ -19,6 +19,14 @@ export function asString(value: unknown, what: string): string {
   return value
 }
 
+/** @throws {Error} naming `what`, unless `value` is an array of numbers. */
+export function asNumbers(value: unknown, what: string): readonly number[] {
+  if (!Array.isArray(value) || !value.every(item => typeof item === 'number')) {
+    throw new Error(`${what}: want an array of numbers, got ${JSON.stringify(value)}`)
+  }
+  return value
+}
+
 export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
