@@ -13,9 +13,6 @@ const LIMITS: ReadonlySet<string> = new Set(['X2.then-tuning-mtu', 'X2.then-sbr'
 /** The reference portmap (1.1.1) looks for the rule of a pod's IPv4 address among those of IPv6, when the pod has both. */
 const LIMITS_OF_DUAL_STACK: ReadonlySet<string> = new Set(['X2.then-portmap'])
 
-/** A later plugin that changes the hardware address cuts a routed pod off, and CHECK says so (docs/dataplane.md). */
-const LIMITS_OF_TRANSPARENT: ReadonlySet<string> = new Set(['K4.later-mac', 'X2.then-tuning-mac'])
-
 /** Of a variant that is like a whole one but for its address families or its caller: what depends on these. */
 const PART = ['V3', 'A1', 'A4', 'A5', 'A6', 'D', 'K', 'G1', 'S1', 'S2']
 
@@ -42,5 +39,5 @@ export async function holdToTheSpecification(mode: 'transparent' | 'bridge'): Pr
 
 function isKnownLimit(id: string, { name }: Variant): boolean {
   if (name.endsWith('dual stack') && LIMITS_OF_DUAL_STACK.has(id)) return true
-  return LIMITS.has(id) || (name.startsWith('transparent') && LIMITS_OF_TRANSPARENT.has(id))
+  return LIMITS.has(id)
 }

@@ -114,9 +114,29 @@ const BREAKAGES: readonly Breakage[] = [
     details: /route to 0\.0\.0\.0\/0 through eth0 is missing/,
   },
   {
+    where: 'node',
+    command: pod => ['ip', 'neighbour', 'delete', pod.ipv6, 'dev', pod.hostIfName],
+    details: /neighbour fd00:\S+ on tul\w+ is missing/,
+  },
+  {
+    where: 'node',
+    command: pod => ['ip', 'neighbour', 'replace', pod.ipv4, 'lladdr', '02:00:5e:00:53:01', 'dev', pod.hostIfName],
+    details: /neighbour 10\.244\.\S+ on tul\w+ is 02:00:5e:00:53:01/,
+  },
+  {
+    where: 'node',
+    command: pod => ['ip', 'address', 'delete', '169.254.1.1/32', 'dev', pod.hostIfName],
+    details: /tul\w+ has no address 169\.254\.1\.1\/32/,
+  },
+  {
     where: 'pod',
-    command: () => ['ip', 'neighbour', 'delete', 'fe80::1', 'dev', 'eth0'],
-    details: /neighbour fe80::1 on eth0 is missing/,
+    command: () => ['ip', 'neighbour', 'replace', 'fe80::1', 'lladdr', '02:00:5e:00:53:01', 'dev', 'eth0'],
+    details: /neighbour fe80::1 on eth0 is 02:00:5e:00:53:01/,
+  },
+  {
+    where: 'pod',
+    command: () => ['ip', 'link', 'set', 'eth0', 'address', '02:00:5e:00:53:01'],
+    details: /eth0 has the hardware address 02:00:5e:00:53:01/,
   },
   {
     where: 'node',

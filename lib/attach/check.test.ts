@@ -185,14 +185,17 @@ function mutationsOf(operation: Operation, node: FakeNode): readonly Mutation[] 
     }
     case 'set-neighbour': {
       const link = linkIn(netns, operation.link)
-      const set = (mac = operation.mac, isPermanent = true) => {
+      const set = (mac = operation.mac, isPermanent = operation.isLearnable !== true) => {
         netns.deleteNeighbour(link, operation.address)
         link.neighbours = [...link.neighbours, { address: operation.address, mac, isPermanent }]
       }
+      const another = { what: 'it is another', happen: () => set(OTHER_MAC), says: `is ${OTHER_MAC}` }
+      // A pod that has lost its own asks, and the host answers.
+      if (operation.at === 'pod') return [another]
       return [
+        another,
         { what: 'it is gone', happen: () => void netns.deleteNeighbour(link, operation.address), says: 'is missing' },
-        { what: 'it is another', happen: () => set(OTHER_MAC), says: `is ${OTHER_MAC}` },
-        { what: 'it is not permanent', happen: () => set(operation.mac, false), says: 'is not permanent' },
+        { what: 'it cannot follow', happen: () => set(operation.mac, true), says: 'is permanent' },
       ]
     }
     case 'add-route': {
@@ -296,11 +299,11 @@ t.test('check() reports everything that is wrong, the first in the message and a
   const attached = await attach()
   const pod = podOf(attached.node)
   pod.routes = []
-  linkIn(pod, ETH0).neighbours = []
+  linkIn(attached.node.host, HOST_IF_NAME).neighbours = []
   const { json } = await checkOf(attached)
   t.match(json, {
     code: 106,
-    msg: /^pod: neighbour 169\.254\.1\.1 on eth0 is missing \(want: ip neighbour replace .*\) \(and 4 more\)$/,
+    msg: /^pod: route to 169\.254\.1\.1\/32 through eth0 is missing \(want: ip route add .*\) \(and 4 more\)$/,
   })
   t.equal(textOf(json, 'details').split('\n').length, 5)
 })
@@ -351,7 +354,7 @@ t.test('check() tolerates what a later plugin of the chain added (K4)', async t 
   const eth0 = linkIn(pod, ETH0)
   pod.addAddress(eth0, parseAddressWithLength('192.0.2.7/24'))
   pod.addRoute({ to: parsePrefix('198.51.100.0/24'), protocol: 4, link: eth0 })
-  pod.setNeighbour(eth0, parseAddress('192.0.2.1'), OTHER_MAC)
+  pod.setNeighbour(eth0, { address: parseAddress('192.0.2.1'), mac: OTHER_MAC })
   attached.node.host.addRoute({
     to: parsePrefix('192.0.2.7/32'),
     protocol: 4,

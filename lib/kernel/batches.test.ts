@@ -37,8 +37,9 @@ t.test('batchesOf() needs few messages for the plan of a pod', async t => {
     [
       'add-veth  × 1',
       'disable-link-local host × 1',
-      'set-sysctl host × 4',
-      'add-address host × 2',
+      'set-sysctl host × 6',
+      'add-address host × 3',
+      'set-sysctl pod × 2',
       'set-link pod × 10',
       'set-neighbour host × 5',
     ],

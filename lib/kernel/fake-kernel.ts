@@ -326,7 +326,7 @@ function performOn(netns: FakeNetns, link: FakeLink, operation: OnLink): string 
     case 'delete-address':
       return netns.deleteAddress(link, operation.address)
     case 'set-neighbour':
-      return netns.setNeighbour(link, operation.address, operation.mac)
+      return netns.setNeighbour(link, operation)
     case 'delete-neighbour':
       return netns.deleteNeighbour(link, operation.address)
     case 'add-route':

@@ -22,7 +22,7 @@ import type {
   ObservedRoute,
   ObservedShaping,
 } from '../plan/observed.ts'
-import type { HostUdpPort, Shaper } from '../plan/operation.ts'
+import type { HostUdpPort, SetNeighbour, Shaper } from '../plan/operation.ts'
 
 /** Below this MTU the kernel gives a link no IPv6 at all (RFC 8200, section 5). */
 const IPV6_MIN_MTU_BYTES = 1280
@@ -35,6 +35,8 @@ const INTERFACE_SETTINGS = {
   ipv4: { rp_filter: '0', accept_redirects: '1', arp_notify: '0', route_localnet: '0' },
   ipv6: { accept_ra: '1', accept_redirects: '1', ndisc_notify: '0', disable_ipv6: '0' },
 } as const
+/** The same below `neigh`, not `conf`. */
+const NEIGHBOUR_SETTINGS = { base_reachable_time_ms: '30000' } as const
 const NODE_SETTINGS = { 'net/ipv4/ip_forward': '0', 'net/ipv6/conf/all/forwarding': '0' } as const
 
 /** A link of a FakeNetns. A test may change any of it, as somebody else on the node could. */
@@ -75,6 +77,9 @@ export interface NewLink {
   readonly group?: number
   readonly kind?: string
 }
+
+/** A neighbour entry as it is set. */
+export type NewNeighbour = Pick<SetNeighbour, 'address' | 'mac' | 'isLearnable'>
 
 /**
  * A network namespace in memory: what of the kernel's network state Tulle reads and changes, with the kernel's errors.
@@ -241,11 +246,11 @@ export class FakeNetns {
     return { ...(shaper === undefined ? {} : { shaper }), ...(isLed ? { redirectsTo: ingress.to.index } : {}) }
   }
 
-  setNeighbour(link: FakeLink, address: Address, mac: Mac): string | undefined {
+  setNeighbour(link: FakeLink, { address, mac, isLearnable }: NewNeighbour): string | undefined {
     if (address.family === 6 && !this.#runsIpv6(link)) return 'EINVAL'
     link.neighbours = [
       ...link.neighbours.filter(entry => !equalAddresses(entry.address, address)),
-      { address, mac, isPermanent: true },
+      { address, mac, isPermanent: isLearnable !== true },
     ]
     return undefined
   }
@@ -363,6 +368,8 @@ export class FakeNetns {
         const value = this.sysctls.get(`net/${family}/conf/default/${name}`) ?? '0'
         this.sysctls.set(`net/${family}/conf/${link.name}/${name}`, value)
       }
+      for (const [name, value] of Object.entries(NEIGHBOUR_SETTINGS))
+        this.sysctls.set(`net/${family}/neigh/${link.name}/${name}`, value)
     }
   }
 

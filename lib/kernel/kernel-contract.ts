@@ -5,7 +5,7 @@ import { parseMac } from '../net/mac.ts'
 import { formatPrefix, parseAddressWithLength, parsePrefix } from '../net/prefix.ts'
 import { isErrno, KernelError, PlanError, type Kernel } from '../plan/kernel.ts'
 import { LINK_GROUP } from '../plan/marks.ts'
-import type { AddElements, AddVeth, Operation, Place } from '../plan/operation.ts'
+import type { AddElements, AddVeth, Operation, Place, SetNeighbour } from '../plan/operation.ts'
 import { elementsOf, rulesetsOf, type Exposure } from '../plan/exposure.ts'
 import { CLUSTER_PREFIXES, HOST_PORTS_AT, masqueradeRuleset, OWNERS } from '../plan/exposure-ruleset.ts'
 import { renderElement, type Element } from '../plan/nft-set.ts'
@@ -70,12 +70,20 @@ const address = (
   link,
   address: parseAddressWithLength(text),
 })
-const setNeighbour = (text: string, mac = HOST_MAC): Operation => ({
+const HOST_SCOPE: Operation = {
+  do: 'add-address',
+  at: 'pod',
+  link: ETH0,
+  address: parseAddressWithLength('10.0.0.7/32'),
+  isHostScope: true,
+}
+const setNeighbour = (text: string, mac = HOST_MAC, more: Pick<SetNeighbour, 'isLearnable'> = {}): Operation => ({
   do: 'set-neighbour',
   at: 'pod',
   link: ETH0,
   address: parseAddress(text),
   mac,
+  ...more,
 })
 const deleteNeighbour = (text: string): Operation => ({
   do: 'delete-neighbour',
@@ -211,6 +219,27 @@ const SCENARIOS: readonly Scenario[] = [
       ['ENOENT', deleteNeighbour('fe80::9')],
     ],
     want: { pod: [POD_LINK, `neighbour 169.254.1.1 ${POD_MAC}`, `neighbour fe80::1 ${HOST_MAC}`] },
+  },
+  {
+    name: 'sets neighbours that may change, in place of permanent ones too, and an address for the host alone',
+    run: [
+      ...QUIET_PAIR,
+      setNeighbour('169.254.1.1'),
+      setNeighbour('169.254.1.1', POD_MAC, { isLearnable: true }),
+      setNeighbour('fe80::1', POD_MAC, { isLearnable: true }),
+      HOST_SCOPE,
+      ['EEXIST', HOST_SCOPE],
+      sysctl('pod', 'net/ipv4/neigh/eth0/base_reachable_time_ms', '1209600000'),
+      sysctl('pod', 'net/ipv6/neigh/eth0/base_reachable_time_ms', '1209600000'),
+    ],
+    want: {
+      pod: [
+        QUIET_POD,
+        'address 10.0.0.7/32',
+        `neighbour 169.254.1.1 ${POD_MAC} learnable`,
+        `neighbour fe80::1 ${POD_MAC} learnable`,
+      ],
+    },
   },
   {
     name: 'routes by a gateway that is outside every prefix once it has a route of its own; a link-local one needs none',
@@ -672,7 +701,7 @@ export async function outcomeOf(attempt: Promise<unknown>): Promise<string> {
 }
 
 /**
- * An interface as lines: the link, its addresses, routes and permanent neighbours, each sorted. Empty when it is not there.
+ * An interface as lines: the link, its addresses, routes and known neighbours, each sorted. Empty when it is not there.
  * The address that a link gives itself depends on its MAC: it reads `own`.
  */
 async function describe(kernel: Kernel, at: Place, name: IfName): Promise<readonly string[]> {
@@ -692,8 +721,12 @@ async function describe(kernel: Kernel, at: Place, name: IfName): Promise<readon
     return `route ${formatPrefix(to)}${via === undefined ? '' : ` via ${formatAddress(via)}`} proto ${protocol}`
   })
   const neighbours = observed.neighbours
-    .filter(entry => entry.isPermanent)
-    .map(entry => `neighbour ${formatAddress(entry.address)} ${entry.mac ?? 'unresolved'}`)
+    // The kernel has entries of its own for multicast.
+    .filter(({ address }) => !/^(?:ff|224\.)/.test(formatAddress(address)))
+    .map(
+      ({ address, mac, isPermanent }) =>
+        `neighbour ${formatAddress(address)} ${mac ?? 'unresolved'}${isPermanent ? '' : ' learnable'}`,
+    )
   const first = `link ${link.kind ?? 'physical'} ${link.mac ?? 'none'} mtu ${link.mtuBytes} group ${link.group}${flags.join('')}`
   return [first, ...addresses.toSorted(), ...routes.toSorted(byFamily), ...neighbours.toSorted()]
 }

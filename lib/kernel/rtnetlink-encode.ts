@@ -215,7 +215,11 @@ export function dumpLinksOf(kind: 'veth' | 'ifb'): NetlinkRequest {
   return { type: rt.MessageType.GETLINK, flags: 0, payload: payload(rt.formatLink({}), attributes) }
 }
 
-export function changeAddress({ do: verb, address }: AddAddress | DeleteAddress, index: number): NetlinkRequest {
+/** linux/rtnetlink.h: valid on this host only, and no address to send from. */
+const RT_SCOPE_HOST = 254
+
+export function changeAddress(operation: AddAddress | DeleteAddress, index: number): NetlinkRequest {
+  const { do: verb, address } = operation
   const isIpv6 = address.address.family === 6
   const bytes = bytesOf(address.address)
   const data = rt.formatAddress({
@@ -224,6 +228,7 @@ export function changeAddress({ do: verb, address }: AddAddress | DeleteAddress,
     index,
     // Unique by allocation: detection would only leave the address unusable for seconds (R15).
     flags: isIpv6 && verb === 'add-address' ? { nodad: true } : {},
+    ...(operation.do === 'add-address' && operation.isHostScope ? { scope: RT_SCOPE_HOST } : {}),
   })
   const attributes = rt.formatAddressAttrs({ local: bytes, address: bytes })
   return verb === 'add-address'
@@ -240,8 +245,13 @@ export function dumpAllAddresses(): NetlinkRequest {
   return { type: rt.MessageType.GETADDR, flags: 0, payload: payload(rt.formatAddress({}), []) }
 }
 
-export function setNeighbour({ address, mac }: SetNeighbour, index: number): NetlinkRequest {
-  const data = rt.formatNeighbor({ family: familyNumber(address.family), ifindex: index, state: { permanent: true } })
+export function setNeighbour({ address, mac, isLearnable }: SetNeighbour, index: number): NetlinkRequest {
+  const data = rt.formatNeighbor({
+    family: familyNumber(address.family),
+    ifindex: index,
+    // extLearned keeps an entry that is not permanent from the table's limits and its garbage collector.
+    ...(isLearnable ? { state: { reachable: true }, flags: { extLearned: true } } : { state: { permanent: true } }),
+  })
   const attributes = rt.formatNeighborAttrs({ dst: bytesOf(address), lladdr: Buffer.from(macToBytes(mac)) })
   return { type: rt.MessageType.NEWNEIGH, flags: NLM_F_CREATE | NLM_F_REPLACE, payload: payload(data, attributes) }
 }

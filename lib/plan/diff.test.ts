@@ -42,9 +42,9 @@ const HOST: ObservedInterface = {
     peerIndex: 2,
     alias: formatOwner({ attachment: ATTACHMENT, isComplete: true }),
   },
-  addresses: [],
+  addresses: [{ address: hostPrefix(GATEWAY), isTentative: false }],
   routes: [{ to: hostPrefix(POD_ADDRESS), protocol: ROUTE_PROTOCOL }],
-  neighbours: [{ address: POD_ADDRESS, mac: POD_MAC, isPermanent: true }],
+  neighbours: [{ address: POD_ADDRESS, mac: POD_MAC, isPermanent: false }],
 }
 
 const POD: ObservedInterface = {
@@ -64,6 +64,8 @@ const HEALTHY: ObservedState = {
   settings: new Map([
     [settingKey('host', 'net/ipv4/conf/tulx/rp_filter'), '1'],
     [settingKey('host', 'net/ipv4/conf/tulx/accept_redirects'), '0'],
+    [settingKey('host', 'net/ipv4/neigh/tulx/base_reachable_time_ms'), '1209600000'],
+    [settingKey('pod', 'net/ipv4/conf/eth0/arp_notify'), '1'],
   ]),
 }
 
@@ -89,6 +91,12 @@ t.test('diffPlan() tolerates what a later plugin of the chain added (K4)', async
     },
   }
   t.strictSame(diffPlan(PLAN, observed), [])
+})
+
+// The kernel drops the neighbours of a link whose hardware address changes; the pod may have asked since.
+t.test('diffPlan() tolerates that the pod has lost its neighbour, or learnt it again (K4)', async t => {
+  for (const neighbours of [[], [{ address: GATEWAY, mac: HOST_MAC, isPermanent: false }]])
+    t.strictSame(diffPlan(PLAN, { ...HEALTHY, pod: { ...POD, neighbours } }), [])
 })
 
 t.test('diffPlan() finds our route among several to the same prefix, wherever it stands (K4)', async t => {
@@ -141,9 +149,14 @@ const BROKEN: readonly { readonly name: string; readonly observed: ObservedState
       want: ['pod: lo is down'],
     },
     {
-      name: 'the settings of the host end are gone',
+      name: 'the settings of both ends are gone',
       observed: { ...HEALTHY, settings: new Map([[settingKey('host', 'net/ipv4/conf/tulx/rp_filter'), '0']]) },
-      want: ['host: net/ipv4/conf/tulx/rp_filter is 0', 'host: net/ipv4/conf/tulx/accept_redirects is not readable'],
+      want: [
+        'host: net/ipv4/conf/tulx/rp_filter is 0',
+        'host: net/ipv4/conf/tulx/accept_redirects is not readable',
+        'host: net/ipv4/neigh/tulx/base_reachable_time_ms is not readable',
+        'pod: net/ipv4/conf/eth0/arp_notify is not readable',
+      ],
     },
     {
       name: 'the address is gone',
@@ -175,23 +188,38 @@ const BROKEN: readonly { readonly name: string; readonly observed: ObservedState
       want: ['pod: route to 0.0.0.0/0 through eth0 goes via 10.244.1.7'],
     },
     {
-      name: 'the neighbour of the pod is gone',
-      observed: { ...HEALTHY, pod: { ...POD, neighbours: [] } },
-      want: ['pod: neighbour 169.254.1.1 on eth0 is missing'],
+      name: 'the neighbour of the pod is another',
+      observed: { ...HEALTHY, pod: { ...POD, neighbours: [{ address: GATEWAY, mac: POD_MAC, isPermanent: true }] } },
+      want: ['pod: neighbour 169.254.1.1 on eth0 is 02:00:00:00:00:02'],
     },
     {
-      name: 'the neighbour of the host is not permanent',
+      name: 'the neighbour of the pod does not answer',
+      observed: { ...HEALTHY, pod: { ...POD, neighbours: [{ address: GATEWAY, isPermanent: false }] } },
+      want: ['pod: neighbour 169.254.1.1 on eth0 is unresolved'],
+    },
+    {
+      name: 'the gateway of a pod that would have to ask for it is gone',
+      observed: { ...HEALTHY, host: { ...HOST, addresses: [] } },
+      want: ['host: tulx has no address 169.254.1.1/32'],
+    },
+    {
+      name: 'the neighbour of the host is gone',
+      observed: { ...HEALTHY, host: { ...HOST, neighbours: [] } },
+      want: ['host: neighbour 10.244.1.7 on tulx is missing'],
+    },
+    {
+      name: 'the neighbour of the host cannot follow the pod',
       observed: {
         ...HEALTHY,
-        host: { ...HOST, neighbours: [{ address: POD_ADDRESS, mac: POD_MAC, isPermanent: false }] },
+        host: { ...HOST, neighbours: [{ address: POD_ADDRESS, mac: POD_MAC, isPermanent: true }] },
       },
-      want: ['host: neighbour 10.244.1.7 on tulx is not permanent'],
+      want: ['host: neighbour 10.244.1.7 on tulx is permanent'],
     },
     {
       name: 'the neighbour of the host is another',
       observed: {
         ...HEALTHY,
-        host: { ...HOST, neighbours: [{ address: POD_ADDRESS, mac: HOST_MAC, isPermanent: true }] },
+        host: { ...HOST, neighbours: [{ address: POD_ADDRESS, mac: HOST_MAC, isPermanent: false }] },
       },
       want: ['host: neighbour 10.244.1.7 on tulx is 02:00:00:00:00:01'],
     },

@@ -125,6 +125,8 @@ export interface AddAddress {
   readonly at: Place
   readonly link: IfName
   readonly address: AddressWithLength
+  /** Answers, and is never the source of what the node says (scope host). IPv4 only: IPv6 has no such scope. */
+  readonly isHostScope?: true
 }
 
 export interface DeleteAddress {
@@ -134,13 +136,17 @@ export interface DeleteAddress {
   readonly address: AddressWithLength
 }
 
-/** A permanent neighbour entry, so that nobody asks who has the address (R26). Replaces an entry that is there. */
+/**
+ * A neighbour entry, so that nobody asks who has the address (R26). Replaces an entry that is there. Permanent, unless it is
+ * one that its owner can change by announcing another hardware address.
+ */
 export interface SetNeighbour {
   readonly do: 'set-neighbour'
   readonly at: Place
   readonly link: IfName
   readonly address: Address
   readonly mac: Mac
+  readonly isLearnable?: true
 }
 
 export interface DeleteNeighbour {

@@ -38,6 +38,12 @@ export interface AttachInput {
   readonly bandwidth?: Bandwidth
 }
 
+/**
+ * For how long the host takes the hardware address of a pod for true without hearing of it, in milliseconds: two weeks, of which
+ * the kernel makes one to three. With its 30 s it would ask again and again. Three weeks are close to what it can count.
+ */
+const REACHABLE_MS = 14 * 24 * 60 * 60 * 1000
+
 const LOOPBACK = parseIfName('lo')
 const GATEWAYS: Readonly<Record<Family, Address>> = { 4: parseAddress(GATEWAY_IPV4), 6: parseAddress(GATEWAY_IPV6) }
 
@@ -107,13 +113,25 @@ function planHostEnd(input: AttachInput): Plan {
     input.exposure !== undefined && isReachedFromLoopback(input.exposure)
       ? [set(`net/ipv4/conf/${link}/route_localnet`, '1')]
       : []
-  const hasIpv6 = addresses.some(address => address.family === 6)
+  const families = addresses.map(({ family }) => family)
+  const hasIpv6 = families.includes(6)
+  const keep = families.map(family => set(`net/ipv${family}/neigh/${link}/base_reachable_time_ms`, `${REACHABLE_MS}`))
   const enable = hasIpv6 && input.hostDisablesIpv6 ? [set(`net/ipv6/conf/${link}/disable_ipv6`, '0')] : []
-  const gateway: Plan = hasIpv6
-    ? [{ do: 'add-address', at: 'host', link, address: { address: gatewayOf(6), prefixLength: 64 } }]
-    : []
+  // A pod that has lost its own entries asks for them (planPodEnd). What is said to a pod comes from the node's own address.
+  const gateways = families.map((family): Operation => {
+    const address = { address: gatewayOf(family), prefixLength: family === 4 ? 32 : 64 }
+    return { do: 'add-address', at: 'host', link, address, ...(family === 4 ? { isHostScope: true } : {}) }
+  })
   const alias = formatOwner({ attachment, isComplete: false })
-  return [...ipv6, ...ipv4, ...localnet, ...enable, ...gateway, { do: 'set-link', at: 'host', link, alias, up: true }]
+  return [
+    ...ipv6,
+    ...ipv4,
+    ...localnet,
+    ...keep,
+    ...enable,
+    ...gateways,
+    { do: 'set-link', at: 'host', link, alias, up: true },
+  ]
 }
 
 function planPodEnd(input: AttachInput): Plan {
@@ -124,6 +142,7 @@ function planPodEnd(input: AttachInput): Plan {
       ? [{ do: 'set-sysctl', at: 'pod', key: `net/ipv6/conf/${link}/disable_ipv6`, value: '0' }]
       : []
   return [
+    ...families.map(family => planNotice(family, link)),
     { do: 'set-link', at: 'pod', link: LOOPBACK, up: true },
     ...(input.hostHasIpv6 ? [{ do: 'disable-link-local', at: 'pod', link } as const] : []),
     ...enable,
@@ -136,6 +155,12 @@ function planPodEnd(input: AttachInput): Plan {
   ]
 }
 
+/** Makes the pod say so when its hardware address changes, so that the host's entry follows (ADR 15). */
+function planNotice(family: Family, link: IfName): Operation {
+  const key = { 4: `net/ipv4/conf/${link}/arp_notify`, 6: `net/ipv6/conf/${link}/ndisc_notify` }[family]
+  return { do: 'set-sysctl', at: 'pod', key, value: '1' }
+}
+
 function planGateway(family: Family, link: IfName, mac: Mac): Plan {
   const address = gatewayOf(family)
   const neighbour: Operation = { do: 'set-neighbour', at: 'pod', link, address, mac }
@@ -146,7 +171,7 @@ function planGateway(family: Family, link: IfName, mac: Mac): Plan {
 
 function planReachability(address: Address, { hostIfName: link, podMac: mac }: AttachInput): Plan {
   return [
-    { do: 'set-neighbour', at: 'host', link, address, mac },
+    { do: 'set-neighbour', at: 'host', link, address, mac, isLearnable: true },
     { do: 'add-route', at: 'host', link, to: hostPrefix(address) },
   ]
 }

@@ -46,12 +46,15 @@ export function renderCommand(operation: Operation): string {
       return `sysctl -w ${operation.key}=${operation.value}`
     case 'add-address': {
       const nodad = operation.address.address.family === 6 ? ' nodad' : ''
-      return `ip address add ${formatPrefix(operation.address)} dev ${operation.link}${nodad}`
+      const scope = operation.isHostScope ? ' scope host' : ''
+      return `ip address add ${formatPrefix(operation.address)} dev ${operation.link}${nodad}${scope}`
     }
     case 'delete-address':
       return `ip address delete ${formatPrefix(operation.address)} dev ${operation.link}`
-    case 'set-neighbour':
-      return `ip neighbour replace ${formatAddress(operation.address)} lladdr ${operation.mac} dev ${operation.link} nud permanent`
+    case 'set-neighbour': {
+      const nud = operation.isLearnable ? 'reachable extern_learn' : 'permanent'
+      return `ip neighbour replace ${formatAddress(operation.address)} lladdr ${operation.mac} dev ${operation.link} nud ${nud}`
+    }
     case 'delete-neighbour':
       return `ip neighbour delete ${formatAddress(operation.address)} dev ${operation.link}`
     case 'add-route':

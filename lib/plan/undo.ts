@@ -12,7 +12,7 @@ export function inverseOf(operation: Operation): Operation | undefined {
     case 'add-ifb':
       return { do: 'delete-link', at: 'host', link: operation.link }
     case 'add-address':
-      return { ...operation, do: 'delete-address' }
+      return { do: 'delete-address', at: operation.at, link: operation.link, address: operation.address }
     case 'set-neighbour':
       return { do: 'delete-neighbour', at: operation.at, link: operation.link, address: operation.address }
     case 'add-route':
