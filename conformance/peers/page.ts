@@ -23,7 +23,7 @@ const MAX_SEEN = 260
 
 /** The page with every plugin side by side. */
 export function renderPage(reports: readonly Report[]): string {
-  const dates = reports.map(({ date }) => date.slice(0, 10)).toSorted()
+  const dates = reports.flatMap(({ date, renewed }) => [date, ...renewed.map(each => each.date)].map(day)).toSorted()
   const [from = '', to = from] = [dates[0], dates.at(-1)]
   return `${intro(from === to ? from : `${from} to ${to}`)}
 ${versions(reports)}
@@ -61,7 +61,15 @@ The commands, with environment and standard input, that show a failure again, an
 }
 
 function versions(reports: readonly Report[]): string {
-  return `| plugin | what it is |\n|---|---|\n${reports.map(({ title, version }) => `| ${title} | ${version} |`).join('\n')}`
+  const rows = reports.map(({ title, version, date, renewed }) => {
+    const later = renewed.map(each => `; ${each.ids.length} checks again on ${day(each.date)}: ${each.ids.join(', ')}`)
+    return `| ${title} | ${version} | ${day(date)}${later.join('')} |`
+  })
+  return `| plugin | what it is | held against the checks on |\n|---|---|---|\n${rows.join('\n')}`
+}
+
+function day(date: string): string {
+  return date.slice(0, 10)
 }
 
 function totals(reports: readonly Report[]): string {

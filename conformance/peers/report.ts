@@ -7,7 +7,14 @@ export interface Report {
   readonly title: string
   readonly version: string
   readonly date: string
+  /** Checks that were asked again later than `date`. */
+  readonly renewed: readonly Renewal[]
   readonly findings: readonly ReportFinding[]
+}
+
+export interface Renewal {
+  readonly date: string
+  readonly ids: readonly string[]
 }
 
 export interface ReportFinding {
@@ -31,6 +38,10 @@ export function parseReport(text: string, file: string): Report {
     title: asString(report['title'], `${file}: title`),
     version: asString(report['version'], `${file}: version`),
     date: asString(report['date'], `${file}: date`),
+    renewed: asObjects(report['renewed'] ?? [], `${file}: renewed`).map(({ date, ids }) => ({
+      date: asString(date, `${file}: renewed[].date`),
+      ids: Array.isArray(ids) ? ids.map(String) : [],
+    })),
     findings: asObjects(report['findings'], `${file}: findings`).map(finding => {
       const { id, basis, source, expected, verdict, seen, steps } = finding
       if (typeof verdict !== 'string' || !VERDICTS.has(verdict))

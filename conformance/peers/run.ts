@@ -1,6 +1,7 @@
 /**
  * One peer under the suite: `run.ts TITLE FILE [ONLY]` writes its report. For main.ts, which gives each peer a process of its
- * own. With ONLY (as for --only) a report that is there gets the findings of these checks anew.
+ * own. With ONLY (as for --only) a report that is there gets the findings of these checks anew, keeps its date for the others, and
+ * says which are newer.
  */
 import '../../e2e/netns/harness/isolated.ts'
 import { mkdtempDisposable, readFile, writeFile } from 'node:fs/promises'
@@ -22,17 +23,25 @@ if (peer === undefined || file === undefined)
 await using folder = await mkdtempDisposable(join(tmpdir(), 'conformance-peer-'))
 const subject = await peer.subject(folder.path)
 const anew = await runSuite(subject, { checks: selectChecks(only.split(',').filter(word => word !== '')) })
-const findings = only === '' ? anew : merged(await readFile(file, 'utf8'), anew)
-const report = { title, version: peer.version, ...jsonReport(subject, findings) }
+// It is a report that this program has written.
+const earlier = only === '' ? undefined : (JSON.parse(await readFile(file, 'utf8')) as Earlier)
+const findings = earlier === undefined ? anew : merged(earlier.findings, anew)
+const renewal = { date: new Date().toISOString(), ids: anew.map(({ id }) => id) }
+const dates = earlier && { date: earlier.date, renewed: [...(earlier.renewed ?? []), renewal] }
+const report = { title, version: peer.version, ...jsonReport(subject, findings), ...dates }
 // A report says how to see a failure again, and nothing of the machine on which it was seen.
 const text = JSON.stringify(report, null, 1).replaceAll(folder.path, '/tmp/peer').replaceAll(ROOT, '.')
 await writeFile(file, `${text}\n`)
 process.stderr.write(`${title}: ${renderCounts(countVerdicts(findings))}\n`)
 
+interface Earlier {
+  readonly date: string
+  readonly renewed?: readonly { readonly date: string; readonly ids: readonly string[] }[]
+  readonly findings: readonly Finding[]
+}
+
 /** The findings of an earlier report, with those of `anew` in their places. */
-function merged(text: string, anew: readonly Finding[]): readonly Finding[] {
-  // It is a report that this program has written.
-  const { findings } = JSON.parse(text) as { readonly findings: readonly Finding[] }
-  const known = new Map([...findings, ...anew].map(finding => [finding.id, finding]))
+function merged(earlier: readonly Finding[], anew: readonly Finding[]): readonly Finding[] {
+  const known = new Map([...earlier, ...anew].map(finding => [finding.id, finding]))
   return ALL_CHECKS.flatMap(({ id }) => known.get(id) ?? [])
 }
