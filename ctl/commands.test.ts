@@ -139,6 +139,40 @@ t.test('status names the calls that were done without ipamd, which is slow and s
   t.match(found.document, { served: { fallbacks } })
 })
 
+t.test(
+  'status names what ipamd has put right in nftables, and the calls that it left to the plugin, each with the last moment',
+  async t => {
+    const repairs = [
+      { name: 'rules', times: 2, lastUnixMs: AT },
+      { name: 'of a newer version', times: 1, lastUnixMs: AT },
+    ]
+    const declined = [{ name: 'delegated-ipam', times: 7, lastUnixMs: AT }]
+    const found = await report(['status'], {
+      'GET /v1/pools': { pools: [pool(5)] },
+      'GET /v1/status?pool=default': { ready: true },
+      'GET /v1/served': { ...IDLE, repairs, declined },
+    })
+    t.equal(found.exitCode, undefined, 'what is right again is no failure')
+    const at = new Date(AT).toISOString()
+    t.match(
+      found.text(PLAIN),
+      `
+nftables was put right since ipamd started:
+  rules: 2 times, the last at ${at} (chains or sets were missing or changed)
+  of a newer version: once, the last at ${at}
+`,
+    )
+    t.match(
+      found.text(PLAIN),
+      `
+calls that ipamd left to the plugin since it started:
+  delegated-ipam: 7 times, the last at ${at}
+`,
+    )
+    t.match(found.document, { served: { repairs, declined } })
+  },
+)
+
 t.test('blocks shows each block', async t => {
   const blocks = [{ prefix: '10.244.0.0/24', pool: 'default', takenAtUnixMs: AT, leased: 3, freed: 1 }]
   const granted = { ...blocks[0], prefix: '10.244.1.0/24', node: 'n2', leased: 0, freed: 0 }

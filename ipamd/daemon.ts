@@ -13,7 +13,7 @@ import { EventStreams } from './api/event-streams.ts'
 import { Metrics } from './api/metrics.ts'
 import { createApi } from './api/server.ts'
 import { WatchedStore } from './api/watched-store.ts'
-import { CniServer } from './cni/cni-server.ts'
+import { CniServer, type CniCounters } from './cni/cni-server.ts'
 import { leaseEdge } from './cni/lease-edge.ts'
 import type { IpamdConfig } from './config.ts'
 import { Fallbacks } from './fallbacks.ts'
@@ -37,6 +37,7 @@ import { StoreReader } from './store/store-reader.ts'
 import type { LeaseMark } from './store/lease-mark.ts'
 import { restoreStore } from './store/restore-store.ts'
 import { SqliteStore } from './store/store.ts'
+import { Tally } from './tally.ts'
 
 /** What the daemon needs of the machine. */
 export interface DaemonEdges {
@@ -157,11 +158,24 @@ export async function start(config: IpamdConfig, edges: DaemonEdges): Promise<Da
 
   const peers = { peerCredentials: edges.peerCredentials, ownUid: edges.uid }
   const condition = new Condition({ store, storePath, spoolFolder, nowUnixMs: edges.nowUnixMs })
-  const repairer = repairerOf({ config, edges, metrics, reader })
+  const [repairs, declined] = [new Tally(edges.nowUnixMs), new Tally(edges.nowUnixMs)]
+  const repairer = repairerOf({ config, edges, metrics, reader, repairs })
   const reconciler = edges.node && reconcilerOf({ service, reader, node: edges.node, repairer }, { config, edges })
-  const cni = edges.cni && cniServerOf(edges.cni, { config, edges, service, spool, metrics })
+  const cni = edges.cni && cniServerOf(edges.cni, { config, edges, service, spool, metrics, declined })
   if (cni !== undefined) opened.defer(() => within(SETTLE_MS, cni.close()))
-  const subjects = { service, spool, reader, metrics, streams, condition, reconciler, cni, fallbacks }
+  const subjects = {
+    service,
+    spool,
+    reader,
+    metrics,
+    streams,
+    condition,
+    reconciler,
+    cni,
+    fallbacks,
+    declined,
+    repairs,
+  }
   const server = createApi(subjects, { peers, log })
   opened.defer(() => stopServing(server))
   opened.defer(() => cni?.drain())
@@ -240,12 +254,15 @@ interface Reconciled {
   readonly repairer: Repairer | undefined
 }
 
-function repairerOf({ config, edges, metrics, reader }: Repaired): Repairer | undefined {
+function repairerOf({ config, edges, metrics, reader, repairs }: Repaired): Repairer | undefined {
   const { node, exposures, log } = edges
   if (node === undefined || exposures === undefined) return undefined
   const store = storeView(reader)
   const poolPrefixes = () => [...config.pools.flatMap(({ prefixes }) => prefixes), ...store.blocks()]
-  const count = (what: string): void => metrics.countNftablesRepair(what)
+  const count = (what: string): void => {
+    metrics.countNftablesRepair(what)
+    repairs.count(what)
+  }
   return new Repairer({ openKernel: node.openKernel, lock: node.lock, ...exposures, poolPrefixes, count, log })
 }
 
@@ -254,6 +271,7 @@ interface Repaired {
   readonly edges: DaemonEdges
   readonly metrics: Metrics
   readonly reader: StoreReader
+  readonly repairs: Tally
 }
 
 function cniServerOf(
@@ -264,13 +282,21 @@ function cniServerOf(
     readonly service: LeaseService
     readonly spool: Spool
     readonly metrics: Metrics
+    readonly declined: Tally
   },
 ): CniServer {
-  const { config, edges, service, spool, metrics } = parts
+  const { config, edges, service, spool, metrics, declined } = parts
   const asker = { via: 'tulle', hostNetnsInode: edges.boot.hostNetnsInode } as const
   const ipam = leaseEdge({ service, spool, asker, countRefusal: problem => metrics.countRefusal(problem) })
   const { nowUnixMs, log } = edges
-  return new CniServer({ ...host, ipam, socketPath: config.socketPath, nowUnixMs, log, counters: metrics })
+  const counters: CniCounters = {
+    countServed: call => metrics.countServed(call),
+    countDeclined: reason => {
+      metrics.countDeclined(reason)
+      declined.count(reason)
+    },
+  }
+  return new CniServer({ ...host, ipam, socketPath: config.socketPath, nowUnixMs, log, counters })
 }
 
 /** Waits for `work`, but no longer than `ms`: what is not done by then is as after a crash. */

@@ -1,6 +1,6 @@
 import { IpamProblem } from '../../lib/ipam/errors.ts'
 import { parsePoolsReply, PATHS, statusPath, type PoolReport } from '../../lib/ipam/protocol.ts'
-import { parseServedReply, type ServedReply } from '../../lib/ipam/served.ts'
+import { parseServedReply, type ServedReply, type TallyCount } from '../../lib/ipam/served.ts'
 import type { Ask } from '../ask.ts'
 import type { Command } from '../command.ts'
 import { ExitCode } from '../exit-code.ts'
@@ -72,6 +72,8 @@ function render({ socketPath }: Ask, { states, served, style }: Shown): string {
     renderTable(HEADER, { rows: states.map(rowOf), style }),
     reasons.join('') === '' ? '' : `\n${reasons.join('')}`,
     renderFallbacks(served, style),
+    renderTally(served.declined, { heading: 'calls that ipamd left to the plugin since it started:', style }),
+    renderTally(served.repairs, { heading: 'nftables was put right since ipamd started:', style, why: REPAIRED }),
   ].join('')
 }
 
@@ -93,6 +95,30 @@ function renderFallbacks({ fallbacks }: ServedReply, style: Style): string {
     'calls of the plugin that were done without ipamd since it started, ten times slower:',
   )
   return `\n${heading}\n${lines.join('')}`
+}
+
+/** Why each was put right. */
+const REPAIRED: Readonly<Record<string, string>> = {
+  rules: 'chains or sets were missing or changed',
+  elements: 'what a pod needs in a set was missing',
+  pools: 'the prefixes of the pools were not as configured',
+  abandoned: 'a pod that is gone had left something',
+}
+
+interface Told {
+  readonly heading: string
+  readonly style: Style
+  readonly why?: Readonly<Record<string, string>>
+}
+
+function renderTally(counts: readonly TallyCount[] = [], { heading, style, why = {} }: Told): string {
+  if (counts.length === 0) return ''
+  const lines = counts.map(({ name, times, lastUnixMs }) => {
+    const reason = Object.hasOwn(why, name) ? ` (${why[name]})` : ''
+    const often = times === 1 ? 'once' : `${times} times`
+    return `  ${printable(name)}: ${often}, the last at ${new Date(lastUnixMs).toISOString()}${reason}\n`
+  })
+  return `\n${style('yellow', heading)}\n${lines.join('')}`
 }
 
 function rowOf({ pool, refusal }: PoolState): readonly Cell[] {

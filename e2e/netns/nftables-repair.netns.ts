@@ -1,8 +1,10 @@
 import './harness/isolated.ts'
+import { join } from 'node:path'
 import t from 'tap'
 import { askTcp, serveTcp } from './harness/reach.ts'
 import { attachWithPorts, startNodeWithPorts, WEB } from './harness/ports.ts'
 import { HOST_IPV4, leavesNothing, type TulleNode } from './harness/tulle-node.ts'
+import { BIN_FOLDER } from './harness/tulle.ts'
 import { until } from './harness/until.ts'
 
 // Whoever reloads a firewall may flush what pods live by. ipamd puts it back within 2 seconds, and counts it (checklist R18).
@@ -63,6 +65,10 @@ t.test('whatever somebody flushes is back within 2 seconds', async t => {
     t.ok(tookMs < REPAIRED_WITHIN_MS, `flushes ${what}: back after ${Math.round(tookMs)} ms`)
     await until('it is counted', async () => (await repairs(node)) > counted)
   }
+  const status = await node.netns.run([join(BIN_FOLDER, 'tullectl'), 'status'])
+  t.match(status, /nftables was put right since ipamd started:\n/, 'and told to whoever asks')
+  t.match(status, /\n {2}rules: [0-9]+ times, the last at [^ ]+Z \(chains or sets were missing or changed\)\n/)
+  t.match(status, /\n {2}pools: [^\n]+, the last at /)
   t.match(await askTcp(node.netns, { address: HOST_IPV4, port: 8080 }), 'web to ')
   t.equal((await node.runtime.check(pod.attachment)).stdout, '')
   await server.stop()

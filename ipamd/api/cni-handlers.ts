@@ -13,10 +13,18 @@ export async function serveCni({ cni }: Subjects, { body, rawHeaders }: Input): 
   return { kind: 'text', type: 'application/json', text: stdout, headers: { 'tulle-exit-code': String(exitCode) } }
 }
 
-/** How many calls there are, and how many could not be done here. */
-export async function served({ cni, fallbacks }: Subjects, { query }: Input): Promise<Reply> {
+/** How many calls there are, how many could not be done here, and what was put right for pods. */
+export async function served({ cni, fallbacks, declined, repairs }: Subjects, { query }: Input): Promise<Reply> {
   parseEmptyQuery(query)
   fallbacks.collect()
   const { atWork, waiting } = cni?.load ?? { atWork: 0, waiting: 0 }
-  return jsonReply(servedReplyToWire({ atWork, waiting, fallbacks: fallbacks.read() }))
+  return jsonReply(
+    servedReplyToWire({
+      atWork,
+      waiting,
+      fallbacks: fallbacks.read(),
+      declined: declined.read(),
+      repairs: repairs.read(),
+    }),
+  )
 }

@@ -5,6 +5,7 @@ import type { LeaseService } from '../lease-service.ts'
 import type { Reconciler } from '../reconcile/reconciler.ts'
 import type { Spool } from '../spool.ts'
 import type { StoreReader } from '../store/store-reader.ts'
+import type { Tally } from '../tally.ts'
 import type { Condition } from './condition.ts'
 import type { EventStreams } from './event-streams.ts'
 import type { Metrics } from './metrics.ts'
@@ -23,6 +24,10 @@ export interface Subjects {
   /** Absent in a daemon that does not touch the kernel. */
   readonly cni: CniServer | undefined
   readonly fallbacks: Fallbacks
+  /** Calls that were left to the plugin, by reason. */
+  readonly declined: Tally
+  /** What was put right in our nftables table, by what was wrong. */
+  readonly repairs: Tally
 }
 
 /** One request, whose body and query are not parsed yet. */

@@ -8,7 +8,14 @@ export interface FallbackCount extends Fallback {
   readonly lastSeenUnixMs: number
 }
 
-/** The answer of GET /v1/served: calls of the CNI plugin that ipamd does, and those that it could not do. */
+/** How often something happened. */
+export interface TallyCount {
+  readonly name: string
+  readonly times: number
+  readonly lastUnixMs: number
+}
+
+/** The answer of GET /v1/served: calls of the CNI plugin that ipamd does, those that it could not do, and what it keeps right for pods. */
 export interface ServedReply {
   /** Calls that are being done now. */
   readonly atWork: number
@@ -16,6 +23,10 @@ export interface ServedReply {
   readonly waiting: number
   /** Since ipamd started. Empty when all is well. */
   readonly fallbacks: readonly FallbackCount[]
+  /** Calls that ipamd was asked to do and left to the plugin, by reason, since it started. Absent in the answer of an older daemon. */
+  readonly declined?: readonly TallyCount[] | undefined
+  /** What ipamd has put right in our nftables table since it started, by what was wrong. Absent in the answer of an older daemon. */
+  readonly repairs?: readonly TallyCount[] | undefined
 }
 
 export function servedReplyToWire(reply: ServedReply): object {
@@ -37,5 +48,12 @@ export function parseServedReply(value: unknown): ServedReply {
         lastSeenUnixMs: fallback.count('lastSeenUnixMs'),
       }
     }),
+    declined: fields.optionalList('declined', parseTallyCount),
+    repairs: fields.optionalList('repairs', parseTallyCount),
   }
+}
+
+function parseTallyCount(value: unknown, path: string): TallyCount {
+  const fields = Fields.of(value, path)
+  return { name: fields.string('name'), times: fields.count('times'), lastUnixMs: fields.count('lastUnixMs') }
 }
