@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { isErrnoException } from '../lib/os/durable-file.ts'
 import { openLinuxKernel } from '../lib/kernel/linux-kernel.ts'
 import { openLinuxNodeKernel } from '../lib/kernel/linux-node-kernel.ts'
@@ -87,6 +88,7 @@ async function run(options: Options, { addonPath, log }: Outside): Promise<void>
       giveBackMemory: () => memory.look(),
       log,
       nowUnixMs: Date.now,
+      waitMs: options.waitMs,
     },
   )
   stopOnSignal(agent, { from: process, log })
@@ -101,8 +103,8 @@ async function install(options: Options, log: Log): Promise<void> {
 }
 
 async function remove(options: Options, { addonPath, log }: Outside): Promise<void> {
-  const { install: paths, ipamdStateDir } = readConfig(options)
-  const purge = options.purge ? [ipamdStateDir] : []
+  const { install: paths, ipamdStateDir, ipamdSocketPath } = readConfig(options)
+  const purge = options.purge ? [ipamdStateDir, dirname(ipamdSocketPath)] : []
   await uninstall({ addon: loadAddon(addonPath), install: paths, purge, log })
 }
 

@@ -1,10 +1,8 @@
 // What helm makes of the chart, with values that people use, is something that the API server takes.
-import { join } from 'node:path'
 import t from 'tap'
-import { runCommand } from '../parts/command.ts'
 import { renderChart } from '../parts/helm.ts'
 import type { ChartValues } from '../parts/helm.ts'
-import { kubernetesParts } from '../parts/kubernetes.ts'
+import { kubectl } from './harness/kubectl.ts'
 import { setUp } from './harness/setting.ts'
 
 const CASES: readonly { readonly name: string; readonly values: ChartValues }[] = [
@@ -31,7 +29,6 @@ const CASES: readonly { readonly name: string; readonly values: ChartValues }[] 
 const OBJECTS = ['clusterrole', 'clusterrolebinding', 'configmap', 'daemonset', 'serviceaccount']
 
 const { kubernetes, provider } = await setUp()
-const kubectl = join(await kubernetesParts(), 'kubectl')
 
 for (const { name, values } of CASES) {
   t.test(`the API server takes what the chart makes with the values for ${name}`, async t => {
@@ -47,9 +44,7 @@ t.test('the API server would tell of a field that there is not', async t => {
 
 /** Has the API server look at everything, and store nothing. @returns a line for each object. @throws {CommandError} */
 async function dryRun(manifests: string): Promise<string> {
-  const options = ['--kubeconfig', provider.kubeconfigFile, '--dry-run=server', '--validate=strict']
   // Server-side, because some of the objects are there already: Tulle is installed.
-  return await runCommand([kubectl, 'apply', ...options, '--server-side', '--force-conflicts', '-f', '-'], {
-    stdin: manifests,
-  })
+  const options = ['--dry-run=server', '--validate=strict', '--server-side', '--force-conflicts']
+  return await kubectl(provider, ['apply', ...options, '-f', '-'], { stdin: manifests })
 }
