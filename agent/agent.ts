@@ -56,6 +56,8 @@ export interface AgentEdges {
   readonly giveBackMemory: () => void
   readonly log: Log
   readonly nowUnixMs: () => number
+  /** How long another agent, which has our port, may take to end. Nothing is done meanwhile. Absent: it is not waited for. */
+  readonly waitMs?: number
 }
 
 /** An agent that runs. */
@@ -226,7 +228,7 @@ export async function startAgent(
     ipamdMetrics: () => ipamdMetrics(config.ipamdSocketPath),
     counters: () => Object.values(counters).map(counter => counter.read()),
   })
-  const server = await serveHttp({ ...config.listen, pages })
+  const server = await serveHttp({ ...config.listen, pages, waitMs: edges.waitMs })
   const stop = new AbortController()
   const { signal } = stop
   const running = [

@@ -1,8 +1,9 @@
 import { parseArgs } from 'node:util'
+import { MAX_WAIT_SECONDS, parseWaitSeconds } from '../lib/os/wait-seconds.ts'
 
 export const DEFAULT_CONFIG_PATH = '/etc/tulle/agent.json'
 
-export const USAGE = `Usage: tulle-agent [run] [--config FILE] [--node NAME] [--server URL | --kubeconfig FILE]
+export const USAGE = `Usage: tulle-agent [run] [--config FILE] [--node NAME] [--server URL | --kubeconfig FILE] [--wait SECONDS]
        tulle-agent install [--config FILE]
        tulle-agent uninstall [--config FILE] [--purge]
 
@@ -16,7 +17,8 @@ Joins this node with the others of a cluster: routes to their pods, this node's 
   --node NAME        name of this node's Node object (default: the configuration, then NODE_NAME)
   --server URL       the API server (default: the configuration, then what Kubernetes gives to a pod)
   --kubeconfig FILE  the API server and the credentials, a kubeconfig in JSON
-  --purge            with uninstall: also what ipamd has stored
+  --wait SECONDS     how long another agent, which has our port, may take to end (default: 0, at most ${MAX_WAIT_SECONDS})
+  --purge            with uninstall: also what ipamd has stored, and the folder of its socket
   --version          print the version
   --help             print this
 `
@@ -29,6 +31,7 @@ export interface Options {
   readonly server: string | undefined
   readonly kubeconfig: string | undefined
   readonly purge: boolean
+  readonly waitMs: number
 }
 
 export type CommandLine =
@@ -48,6 +51,7 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
         node: { type: 'string' },
         server: { type: 'string' },
         kubeconfig: { type: 'string' },
+        wait: { type: 'string', default: '0' },
         purge: { type: 'boolean' },
         version: { type: 'boolean' },
         help: { type: 'boolean' },
@@ -64,8 +68,12 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
     if (values.server !== undefined && values.kubeconfig !== undefined) {
       return { do: 'refuse', reason: '--server and --kubeconfig: want one of them' }
     }
+    const waitSeconds = parseWaitSeconds(values.wait)
+    if (waitSeconds === undefined) {
+      return { do: 'refuse', reason: `--wait ${values.wait}: want seconds, 0 to ${MAX_WAIT_SECONDS}` }
+    }
     const { config, node, server, kubeconfig, purge = false } = values
-    return { do: command, options: { configPath: config, node, server, kubeconfig, purge } }
+    return { do: command, options: { configPath: config, node, server, kubeconfig, purge, waitMs: waitSeconds * 1000 } }
   } catch (cause) {
     return { do: 'refuse', reason: (cause as Error).message }
   }

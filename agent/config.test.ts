@@ -64,6 +64,8 @@ t.test('parseCommandLine() knows its commands and options', t => {
     do: 'run',
     options: { server: 'http://x', node: 'n' },
   })
+  t.match(parseCommandLine(['run', '--wait', '120']), { do: 'run', options: { waitMs: 120_000 } })
+  t.match(parseCommandLine(['run']), { do: 'run', options: { waitMs: 0 } })
   t.match(parseCommandLine(['--version']), { do: 'version' })
   t.match(parseCommandLine(['--help']), { do: 'help' })
   for (const args of [['walk'], ['run', 'away'], ['--strange'], ['--server', 'x', '--kubeconfig', 'y']]) {

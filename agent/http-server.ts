@@ -1,5 +1,8 @@
 import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { isErrnoException } from '../lib/os/durable-file.ts'
+import { Deadline } from '../lib/time/deadline.ts'
+import { retryUntil } from '../lib/time/retry-until.ts'
 
 /** What is answered to one GET. */
 export interface Page {
@@ -13,6 +16,8 @@ export interface HttpServerOptions {
   readonly port: number
   /** By path. A page that rejects is a 500. */
   readonly pages: ReadonlyMap<string, () => Page | Promise<Page>>
+  /** How long another process may take to give the port up; 0 when absent. */
+  readonly waitMs?: number | undefined
 }
 
 /** A server on a TCP port of the node, for probes and Prometheus. It reads no request bodies and keeps few connections. */
@@ -24,9 +29,10 @@ export interface HttpServer {
 
 const MAX_CONNECTIONS = 64
 const REQUEST_TIMEOUT_MS = 10_000
+const PORT_PAUSE_MS = 50
 
-/** @throws {Error} when the address or the port cannot be had. */
-export async function serveHttp({ address, port, pages }: HttpServerOptions): Promise<HttpServer> {
+/** @throws {Error} when the address or the port cannot be had, or not in time. */
+export async function serveHttp({ address, port, pages, waitMs = 0 }: HttpServerOptions): Promise<HttpServer> {
   const server = createServer(
     { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS, maxHeaderSize: 16 * 1024 },
     (request, response) => {
@@ -38,7 +44,11 @@ export async function serveHttp({ address, port, pages }: HttpServerOptions): Pr
     },
   )
   server.maxConnections = MAX_CONNECTIONS
-  await listen(server, address, port)
+  await retryUntil(() => listen(server, address, port), {
+    by: Deadline.in(waitMs),
+    everyMs: PORT_PAUSE_MS,
+    isPassing: failure => isErrnoException(failure) && failure.code === 'EADDRINUSE',
+  })
   // A connection that can't be accepted is its caller's loss.
   server.on('error', () => {})
   return {

@@ -1,4 +1,4 @@
-import { existsSync, chmodSync, mkdirSync, renameSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, chmodSync, mkdirSync, renameSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
@@ -60,6 +60,24 @@ t.test('start() refuses a second daemon on the same state folder, and on the sam
     message: /socket .*ipamd.sock: another ipamd \(process \d+\) uses it/,
   })
   t.equal((await send(config.socketPath, { path: '/healthz' })).status, 200, 'the first one still answers')
+})
+
+t.test('start() waits for a daemon that ends, and then serves what that has stored', async t => {
+  const { config, start } = rig(t)
+  const first = await start()
+  const starting = start({ waitMs: 60_000 })
+  await first.close()
+  await starting
+  t.equal((await send(config.socketPath, { path: '/healthz' })).status, 200)
+})
+
+t.test('close() gives the lock of the socket the time of now: the launcher waits for the next daemon', async t => {
+  const { config, start } = rig(t)
+  const daemon = await start()
+  const file = `${config.socketPath}.lock`
+  utimesSync(file, 0, 0)
+  await daemon.close()
+  t.ok(Date.now() - statSync(file).mtimeMs < 60_000)
 })
 
 t.test('start() replaces a stale socket and leaves a foreign one alone', async t => {

@@ -7,6 +7,7 @@ import { containsPrefix, type Prefix } from '../lib/net/prefix.ts'
 import type { HostRange } from '../lib/plan/host-range.ts'
 import { IpamClient } from '../lib/os/ipam-client.ts'
 import { Deadline } from '../lib/time/deadline.ts'
+import { retryUntil } from '../lib/time/retry-until.ts'
 import type { NativeAddon } from '../native/addon.ts'
 import { Condition } from './api/condition.ts'
 import { EventStreams } from './api/event-streams.ts'
@@ -20,7 +21,7 @@ import { Fallbacks } from './fallbacks.ts'
 import { preparePrivateFolder } from './folders.ts'
 import { keepHouse } from './housekeeping.ts'
 import { LeaseService, type LeaseServiceEdges } from './lease-service.ts'
-import { takeLock } from './lock-file.ts'
+import { LockHeld, takeLock } from './lock-file.ts'
 import type { Log } from '../lib/log/json-log.ts'
 import { listenOnInherited, listenOnSocket } from './socket-file.ts'
 import type { NodeEdges } from './reconcile/node-edges.ts'
@@ -79,6 +80,8 @@ export interface DaemonEdges {
   readonly trimMemory?: () => void
   /** A Unix socket that already listens, from systemd: it is used in place of a new one, and stays when the daemon stops. */
   readonly inheritedSocket?: number | undefined
+  /** How long another ipamd, which has our folders, may take to end. Absent: it is not waited for. */
+  readonly waitMs?: number
 }
 
 /** What of the machine is needed to do the plugin's work. */
@@ -100,6 +103,8 @@ export interface Daemon {
 const RESTORE_TIMEOUT_MS = 30_000
 const REPLAY_INTERVAL_MS = 30_000
 const HOUSEKEEPING_INTERVAL_MS = 10_000
+/** Between two looks whether the one before has ended: calls wait meanwhile. */
+const LOCK_PAUSE_MS = 20
 /** How long requests that are running may take when the daemon stops. */
 const DRAIN_MS = 600
 /** And how long those may take whose callers were cut off then. */
@@ -117,9 +122,11 @@ export async function start(config: IpamdConfig, edges: DaemonEdges): Promise<Da
   const spoolFolder = join(dirname(socketPath), SPOOL_DIR_NAME)
   for (const folder of [stateDir, dirname(socketPath), spoolFolder]) preparePrivateFolder(folder, edges.uid)
 
-  const stateLock = takeLock(join(stateDir, 'lock'), { what: `state folder ${stateDir}`, pid, tryLock })
+  const inTurn = { by: Deadline.in(edges.waitMs ?? 0), everyMs: LOCK_PAUSE_MS, isPassing: isLockHeld }
+  const lock = (path: string, what: string) => retryUntil(() => takeLock(path, { what, pid, tryLock }), inTurn)
+  const stateLock = await lock(join(stateDir, 'lock'), `state folder ${stateDir}`)
   opened.defer(() => stateLock.release())
-  const socketLock = takeLock(`${socketPath}.lock`, { what: `socket ${socketPath}`, pid, tryLock })
+  const socketLock = await lock(`${socketPath}.lock`, `socket ${socketPath}`)
   opened.defer(() => socketLock.release())
   const storePath = join(stateDir, 'ipam.db')
   await restoreStore(storePath, { pools: config.pools, edges, by: Deadline.in(RESTORE_TIMEOUT_MS) })
@@ -202,9 +209,15 @@ export async function start(config: IpamdConfig, edges: DaemonEdges): Promise<Da
   const houseTimer = setInterval(() => void keepHouse(service, housekeeping), HOUSEKEEPING_INTERVAL_MS)
   houseTimer.unref()
   opened.defer(() => clearInterval(houseTimer))
+  // First of all, before anybody is declined: who is, looks at once whether another daemon will come.
+  opened.defer(() => socketLock.touch())
 
   const everything = opened.move()
   return { close: () => everything.disposeAsync() }
+}
+
+function isLockHeld(failure: unknown): boolean {
+  return failure instanceof LockHeld
 }
 
 /** The same after a restart, and another one's in whatever mount namespace. */

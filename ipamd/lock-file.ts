@@ -1,14 +1,21 @@
-import { closeSync, constants, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
+import { closeSync, constants, ftruncateSync, futimesSync, openSync, readSync, writeSync } from 'node:fs'
+
+/** Another process has the lock. */
+export class LockHeld extends Error {
+  override readonly name = 'LockHeld'
+}
 
 /** The lock of a file, held until it is given back or the process ends. */
 export interface HeldLock {
+  /** Gives the file the time of now: the launcher sees by it that its holder is about to go, and waits for the next. */
+  touch(): void
   release(): void
 }
 
 /**
  * Takes the lock of a file, which is made if need be and stays when the lock is given back.
  *
- * @param tryLock flock(2), not waiting. @throws {Error} naming `what` and the process that has the lock.
+ * @param tryLock flock(2), not waiting. @throws {LockHeld} naming `what` and the process that has the lock.
  */
 export function takeLock(
   path: string,
@@ -16,7 +23,7 @@ export function takeLock(
 ): HeldLock {
   const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
   try {
-    if (!tryLock(fd)) throw new Error(`Cannot use ${what}: another ipamd${holder(fd)} uses it (${path} is locked)`)
+    if (!tryLock(fd)) throw new LockHeld(`Cannot use ${what}: another ipamd${holder(fd)} uses it (${path} is locked)`)
     // Only for the message above: the lock counts, not the number.
     ftruncateSync(fd)
     writeSync(fd, `${pid}\n`, 0)
@@ -24,7 +31,13 @@ export function takeLock(
     closeSync(fd)
     throw cause
   }
-  return { release: () => closeSync(fd) }
+  return {
+    touch() {
+      const now = new Date()
+      futimesSync(fd, now, now)
+    },
+    release: () => closeSync(fd),
+  }
 }
 
 function holder(fd: number): string {

@@ -35,14 +35,17 @@ export async function main({ addonPath }: { readonly addonPath: string }): Promi
       process.exitCode = 2
       return
     case 'serve':
-      return serve(line.configPath, addonPath)
+      return serve(line, addonPath)
   }
 }
 
 /** Threads that wait for the kernel: removing a link holds one for 16 ms. To be said before the first has started. */
 const KERNEL_THREADS = '8'
 
-async function serve(configPath: string, addonPath: string): Promise<void> {
+async function serve(
+  { configPath, waitMs }: { readonly configPath: string; readonly waitMs: number },
+  addonPath: string,
+): Promise<void> {
   process.env['UV_THREADPOOL_SIZE'] ??= KERNEL_THREADS
   keepHeapSmall()
   const log = jsonLog(text => process.stderr.write(text))
@@ -76,6 +79,7 @@ async function serve(configPath: string, addonPath: string): Promise<void> {
         lockSocketPath: DEFAULT_SOCKET_PATH,
         monotonicMs: () => Number(process.hrtime.bigint() / 1_000_000n),
       },
+      waitMs,
       trimMemory: () => void addon.trimMemory(),
       inheritedSocket: inheritedSocket(process.env, process.pid),
     })

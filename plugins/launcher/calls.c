@@ -117,6 +117,22 @@ struct identity identify(const char *path) {
   return (struct identity){true, device_number(found.device_major, found.device_minor), found.inode};
 }
 
+int64_t modified_at(const char *path) {
+  struct statx found;
+  const long result = KERNEL(SYS_statx, AT_FDCWD, path, AT_NO_AUTOMOUNT, STATX_MTIME, &found, 0);
+  return result == 0 ? found.modified_seconds : 0;
+}
+
+void pause_for(int64_t ns) {
+  const struct timespec timeout = {ns / NS_PER_SECOND, ns % NS_PER_SECOND};
+  /* A signal ends it early, which does no harm. */
+  KERNEL(SYS_ppoll, 0, 0, &timeout, 0, 8, 0);
+}
+
+void close_fd(int fd) {
+  KERNEL(SYS_close, fd, 0, 0, 0, 0, 0);
+}
+
 bool replace_stdin(const char *bytes, size_t length) {
   const long fd = KERNEL(SYS_memfd_create, "tulle-stdin", MFD_CLOEXEC, 0, 0, 0, 0);
   if (fd < 0) return false;

@@ -32,6 +32,13 @@ enum ending send_all(int socket, const char *bytes, size_t length, int64_t deadl
 /* The file at `path`, through symbolic links. Never opens it. */
 struct identity identify(const char *path);
 
+/* When the file at `path` was last written to, in seconds of the wall clock; 0 when there is none. */
+int64_t modified_at(const char *path);
+
+void pause_for(int64_t ns);
+
+void close_fd(int fd);
+
 /* Makes standard input a file in memory with these bytes. */
 bool replace_stdin(const char *bytes, size_t length);
 

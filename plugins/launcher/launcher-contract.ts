@@ -1,5 +1,15 @@
 import { execFile, execFileSync, spawn } from 'node:child_process'
-import { chmodSync, copyFileSync, existsSync, lstatSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  lstatSync,
+  mkdtempSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -20,6 +30,8 @@ const REPLY = [
   '',
   '{"ips":[]}',
 ].join('\r\n')
+
+const DRAINING = 'HTTP/1.1 421 Misdirected Request\r\ntulle-decline: draining\r\ncontent-length: 0\r\n\r\n'
 
 interface Ended {
   readonly exitCode: number | null
@@ -205,6 +217,72 @@ export function testLauncher(subject: LauncherSubject): void {
     for (const socket of [join(folder, 'absent.sock'), stale, `/${'x'.repeat(107)}`, folder])
       t.same(await launch({ socket }), directly(socket, ['TULLE_FALLBACK=unreachable']), socket)
   })
+
+  t.test(
+    'an ipamd that says that it stops, and has just written to its lock, is waited for: the next one does it',
+    async t => {
+      let asked = 0
+      const { socket } = await daemon(t, connection => void connection.end(++asked < 3 ? DRAINING : REPLY))
+      // Without its lock it is no ipamd that comes back.
+      t.same(await launch({ socket }), directly(socket, ['TULLE_FALLBACK=draining']))
+      asked = 0
+      writeFileSync(`${socket}.lock`, '')
+      for (const CNI_COMMAND of ['ADD', 'STATUS']) {
+        t.same(await launch({ socket, env: { CNI_COMMAND } }), { exitCode: 7, stdout: '{"ips":[]}' }, CNI_COMMAND)
+        t.equal(asked, 3, CNI_COMMAND)
+        asked = 0
+      }
+      t.same(
+        await launch({ socket, env: { CNI_COMMAND: 'DEL' } }),
+        directly(socket, ['TULLE_FALLBACK=draining']),
+        'DEL',
+      )
+    },
+  )
+
+  t.test('an ipamd that is away, and was there a moment ago, is waited for', async t => {
+    const socket = join(folder, `d${sockets++}.sock`)
+    writeFileSync(`${socket}.lock`, '')
+    const next = createServer(connection => {
+      connection.on('error', () => {})
+      connection.once('data', () => void connection.end(REPLY))
+    })
+    const first = createServer(connection => {
+      connection.on('error', () => {})
+      connection.once('data', () => void connection.end(DRAINING))
+      // From here on there is no socket, until the last connection of the first has ended.
+      first.close(() => next.listen(socket))
+    })
+    await new Promise<void>(resolve => first.listen(socket, resolve))
+    t.teardown(() => next.close())
+    t.same(await launch({ socket }), { exitCode: 7, stdout: '{"ips":[]}' })
+  })
+
+  t.test('an ipamd that has gone away for good is not waited for', async t => {
+    const socket = join(folder, `d${sockets++}.sock`)
+    writeFileSync(`${socket}.lock`, '')
+    for (const ageSeconds of [32, -60]) {
+      const then = Date.now() / 1000 - ageSeconds
+      utimesSync(`${socket}.lock`, then, then)
+      const startedAtMs = monotonicMs()
+      t.same(await launch({ socket }), directly(socket, ['TULLE_FALLBACK=unreachable']), `${ageSeconds} s ago`)
+      t.ok(monotonicMs() - startedAtMs < 15_000, 'at once')
+    }
+  })
+
+  t.test(
+    'what an ipamd has begun before it was replaced, tulle-node goes on with when the next one is there',
+    async t => {
+      let asked = 0
+      const { socket } = await daemon(t, connection => {
+        asked++
+        connection.destroy()
+      })
+      writeFileSync(`${socket}.lock`, '')
+      t.same(await launch({ socket }), directly(socket, ['TULLE_ASKED_AT=then', 'TULLE_FALLBACK=broken']))
+      t.equal(asked, 1, 'nobody is asked twice for what may be done')
+    },
+  )
 
   t.test('a daemon that does not answer is not waited for after the deadline that it was told', async t => {
     const { socket, requests } = await daemon(t, () => {})

@@ -20,16 +20,27 @@
 /* A result is a prevResult, which was in the input, and some hundred bytes more. */
 #define MAX_REPLY_BYTES (4 * 1024 * 1024)
 #define PRINT_SECONDS 5
+/* Beside its socket ipamd keeps a lock, and writes to it when it starts and when it is told to stop. */
+#define LOCK_SUFFIX ".lock"
+#define MAX_LOCK_PATH_BYTES 4096
+/* Who has just stopped is being replaced, and who has just started will listen in a moment. */
+#define JUST_NOW_SECONDS 30
+#define RETURN_PAUSE_NS (NS_PER_SECOND / 20)
 
-/* How long each verb may wait for its input, as tulle-node does, and for ipamd, in seconds. */
+/*
+ * How long each verb may wait for its input, as tulle-node does, for ipamd's answer, and for an ipamd that is being
+ * replaced, in seconds. Without ipamd only DEL can be done, and that at once.
+ */
 struct verb {
   char name[8];
   int32_t input_seconds;
   int32_t answer_seconds;
+  int32_t return_seconds;
 };
 
 static const struct verb verbs[] = {
-    {"ADD", 30, 10}, {"DEL", 30, 10}, {"CHECK", 15, 10}, {"GC", 60, 40}, {"STATUS", 5, 3}, {"VERSION", 1, 1},
+    {"ADD", 30, 10, 20}, {"DEL", 30, 10, 0},   {"CHECK", 15, 10, 0},
+    {"GC", 60, 40, 0},   {"STATUS", 5, 3, 15}, {"VERSION", 1, 1, 0},
 };
 
 /* Undefined like getenv(3): the first that has the name. */
@@ -107,6 +118,7 @@ static const char *read_reply(int socket, int64_t deadline_ns, struct reply *rep
 static struct fallback ask(const struct run *run, const struct verb *verb, const char *input, size_t length,
                            struct reply *reply) {
   static char head_bytes[MAX_HEAD_BYTES];
+  reply->reason[0] = '\0';
   struct text head = {.bytes = head_bytes, .capacity = sizeof head_bytes};
   const int64_t deadline_ns = monotonic_ns() + verb->answer_seconds * NS_PER_SECOND;
   const struct circumstances circumstances = observe(run->environment, deadline_ns, length);
@@ -118,6 +130,8 @@ static struct fallback ask(const struct run *run, const struct verb *verb, const
   /* A daemon that declines may do so, and close, before it has read all: its answer says more than a failed send. */
   if (send_all(socket, head.bytes, head.length, deadline_ns) == ENDED) send_all(socket, input, length, deadline_ns);
   const char *reason = read_reply(socket, deadline_ns, reply);
+  /* A daemon that stops waits for its connections to end. */
+  close_fd(socket);
   if (reason == NULL) {
     if (write_all(STDOUT, reply->body, reply->body_length, monotonic_ns() + PRINT_SECONDS * NS_PER_SECOND) != ENDED)
       exit_with(1);
@@ -129,6 +143,49 @@ static struct fallback ask(const struct run *run, const struct verb *verb, const
   return (struct fallback){.reason = reason, .asked_at_ms = has_begun ? asked_at_ms : 0};
 }
 
+static bool has_reason(const struct fallback *fallback, const char *reason) {
+  return fallback->reason != NULL && is_equal(fallback->reason, length_of(fallback->reason), reason);
+}
+
+/* Whether ipamd has just gone, or is about to. */
+static bool is_being_replaced(const struct fallback *fallback, const char *socket_path) {
+  static char bytes[MAX_LOCK_PATH_BYTES];
+  if (!has_reason(fallback, "unreachable") && !has_reason(fallback, "draining") && !has_reason(fallback, "broken"))
+    return false;
+  struct text path = {.bytes = bytes, .capacity = sizeof bytes};
+  put_string(&path, socket_path);
+  put_bytes(&path, LOCK_SUFFIX, sizeof LOCK_SUFFIX);
+  if (path.is_full) return false;
+  const int64_t age_seconds = realtime_ms() / 1000 - modified_at(bytes);
+  return age_seconds >= 0 && age_seconds <= JUST_NOW_SECONDS;
+}
+
+/* Waits until somebody takes connections. False when nobody did in time. */
+static bool await_listener(const char *socket_path, int64_t deadline_ns) {
+  while (monotonic_ns() < deadline_ns) {
+    pause_for(RETURN_PAUSE_NS);
+    const int socket = connect_to(socket_path, deadline_ns);
+    if (socket < 0) continue;
+    close_fd(socket);
+    return true;
+  }
+  return false;
+}
+
+/* As ask(), and once more as soon as an ipamd that is being replaced is there again: no pod fails because of that. */
+static struct fallback ask_patiently(const struct run *run, const struct verb *verb, const char *input, size_t length) {
+  static struct reply reply;
+  const char *socket_path = socket_of(run->environment);
+  const int64_t deadline_ns = monotonic_ns() + verb->return_seconds * NS_PER_SECOND;
+  for (;;) {
+    const struct fallback fallback = ask(run, verb, input, length, &reply);
+    if (verb->return_seconds == 0 || !is_being_replaced(&fallback, socket_path)) return fallback;
+    if (!await_listener(socket_path, deadline_ns)) return fallback;
+    /* What the one before has begun only tulle-node can go on with; it needs the next one's addresses. */
+    if (fallback.asked_at_ms != 0) return fallback;
+  }
+}
+
 /* start.c */
 void seed_guard(char **environment);
 _Noreturn void launch(long *stack);
@@ -136,7 +193,6 @@ _Noreturn void launch(long *stack);
 /* The program. `stack` is as the kernel leaves it: argc, argv, NULL, envp, NULL. */
 _Noreturn void launch(long *stack) {
   static char input[MAX_STDIN_BYTES + 1];
-  static struct reply reply;
   struct run run = {.arguments = (char **)(stack + 1)};
   run.environment = run.arguments + *stack + 1;
   seed_guard(run.environment);
@@ -144,7 +200,7 @@ _Noreturn void launch(long *stack) {
   /* By hand, or with a verb that nobody knows: tulle-node has the words for it. */
   if (verb == NULL) run_directly(&run, &(struct fallback){0});
   const size_t length = read_input(&run, verb, input);
-  const struct fallback fallback = ask(&run, verb, input, length, &reply);
+  const struct fallback fallback = ask_patiently(&run, verb, input, length);
   if (!replace_stdin(input, length)) fail_with("Cannot keep standard input for tulle-node");
   run_directly(&run, &fallback);
 }

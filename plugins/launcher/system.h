@@ -89,7 +89,7 @@ enum { AF_UNIX = 1, SOCK_STREAM = 1, SOCK_CLOEXEC = 02000000, SOL_SOCKET = 1, SO
 enum { MSG_DONTWAIT = 0x40, MSG_NOSIGNAL = 0x4000 };
 enum { POLLIN = 1, POLLOUT = 4 };
 enum { MFD_CLOEXEC = 1 };
-enum { AT_NO_AUTOMOUNT = 0x800, STATX_TYPE = 1, STATX_INO = 0x100 };
+enum { AT_NO_AUTOMOUNT = 0x800, STATX_TYPE = 1, STATX_MTIME = 0x40, STATX_INO = 0x100 };
 
 struct timespec {
   int64_t seconds;
@@ -117,8 +117,9 @@ struct statx {
   uint32_t mask;
   uint32_t unused_1[7];
   uint64_t inode;
-  uint64_t unused_2[11];
-  uint32_t unused_3[2];
+  uint64_t unused_2[9];
+  int64_t modified_seconds;
+  uint32_t unused_3[4];
   uint32_t device_major;
   uint32_t device_minor;
   uint64_t unused_4[14];
@@ -126,6 +127,7 @@ struct statx {
 
 _Static_assert(sizeof(struct statx) == 256, "the size of struct statx in linux/stat.h");
 _Static_assert(offsetof(struct statx, inode) == 32, "the place of stx_ino in linux/stat.h");
+_Static_assert(offsetof(struct statx, modified_seconds) == 112, "the place of stx_mtime in linux/stat.h");
 _Static_assert(offsetof(struct statx, device_major) == 136, "the place of stx_dev_major in linux/stat.h");
 
 #endif

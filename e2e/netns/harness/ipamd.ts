@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises'
+import { utimes, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { createConnection } from 'node:net'
 import { Background, type Ending } from './background.ts'
@@ -61,14 +61,22 @@ export class Ipamd implements AsyncDisposable {
     return this.#process.lines
   }
 
-  /** Ends it in order, as a service manager would. */
+  /** Ends it in order, as a service manager would that does not start another one. */
   async stop(): Promise<Ending> {
-    return await this.#process.stop('SIGTERM', STOP_TIMEOUT_MS)
+    return await this.#awayForLong(await this.#process.stop('SIGTERM', STOP_TIMEOUT_MS))
   }
 
   /** Ends it as a crash would. */
   async kill(): Promise<Ending> {
-    return await this.#process.kill(this.#limitMs)
+    return await this.#awayForLong(await this.#process.kill(this.#limitMs))
+  }
+
+  /** The launcher waits for a daemon that was there a moment ago: here nobody is to. */
+  async #awayForLong(ending: Ending): Promise<Ending> {
+    await utimes(`${this.socketPath}.lock`, 0, 0).catch((cause: unknown) => {
+      if (!(cause instanceof Error && 'code' in cause && cause.code === 'ENOENT')) throw cause
+    })
+    return ending
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

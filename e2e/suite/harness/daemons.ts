@@ -5,7 +5,9 @@ import { Kubernetes } from './kubernetes.ts'
 
 const SYSTEM = 'kube-system'
 const SELECTOR = 'app.kubernetes.io/name=tulle'
+const DAEMON_SET = 'tulle'
 const RESTART_MS = 120_000
+const ROLL_MS = 300_000
 
 /** The containers of Tulle on each node. */
 export type Daemon = 'ipamd' | 'agent'
@@ -40,6 +42,36 @@ export class Daemons {
       RESTART_MS,
     )
     await this.#system.readyPods([podName])
+  }
+
+  /** Has the DaemonSet replace its pods, node by node, as `kubectl rollout restart` does; returns when all new ones are Ready. */
+  async roll(): Promise<void> {
+    const { apps } = this.#system
+    const place = { name: DAEMON_SET, namespace: SYSTEM }
+    const wanted = await apps.readNamespacedDaemonSet(place)
+    const { metadata } = wanted.spec?.template ?? {}
+    if (metadata === undefined) throw new Error(`${DAEMON_SET} has no template`)
+    metadata.annotations = { ...metadata.annotations, 'tulle.dev/rolled-at': new Date().toISOString() }
+    const { metadata: { generation = 0 } = {} } = await apps.replaceNamespacedDaemonSet({ ...place, body: wanted })
+    await until(
+      `${DAEMON_SET} to be rolled`,
+      async () => {
+        const { status } = await apps.readNamespacedDaemonSet(place)
+        const {
+          observedGeneration = 0,
+          desiredNumberScheduled: all,
+          updatedNumberScheduled,
+          numberReady,
+        } = status ?? {}
+        return observedGeneration >= generation && updatedNumberScheduled === all && numberReady === all
+      },
+      ROLL_MS,
+    )
+  }
+
+  /** The pods of Tulle that are Ready. */
+  async podNames(): Promise<readonly string[]> {
+    return (await this.#system.podsWith(SELECTOR)).map(({ name }) => name)
   }
 
   /** Replaces the pods of Tulle on every node at once; returns when all new ones are Ready. */

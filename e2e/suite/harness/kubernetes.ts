@@ -160,6 +160,14 @@ export class Kubernetes {
     return await this.core.createNamespacedService({ namespace: this.namespace, body })
   }
 
+  /** The events of the namespace with one of these reasons, as `reason of subject: message`. */
+  async eventsWith(reasons: readonly string[]): Promise<readonly string[]> {
+    const { items } = await this.core.listNamespacedEvent({ namespace: this.namespace })
+    return items
+      .filter(({ reason }) => reasons.includes(reason ?? ''))
+      .map(({ reason, involvedObject, message }) => `${reason} of ${involvedObject.name}: ${message}`)
+  }
+
   async nodes(): Promise<readonly V1Node[]> {
     return (await this.core.listNode()).items
   }
