@@ -1,22 +1,25 @@
+import { forwardPackets } from '../lib/attach/node.ts'
 import { openLinuxKernel } from '../lib/kernel/linux-kernel.ts'
 import { formatPrefix, type Prefix } from '../lib/net/prefix.ts'
-import { isErrno } from '../lib/plan/kernel.ts'
+import { isErrno, type Kernel } from '../lib/plan/kernel.ts'
 import type { Deadline } from '../lib/time/deadline.ts'
 import type { NativeAddon } from '../native/addon.ts'
 import type { Log } from '../lib/log/json-log.ts'
 
 /**
- * Keeps packets to addresses of the node's blocks that no pod holds on the node: `unreachable BLOCK` (checklist R29). A pod's
- * own /32 or /128 is more specific and wins.
+ * Has the node forward packets of the block's family, and keeps those to addresses of the block that no pod holds on the node:
+ * `unreachable BLOCK` (checklist R29). A pod's own /32 or /128 is more specific and wins.
  *
- * The route is there before the first address of the block is answered, and stays when the daemon stops: the block is still
- * the node's. Without the right to change routes (a daemon for IPAM alone) the daemon serves, and says what is missing.
+ * Both are there before the first address of the block is answered: a node may get packets for services whose pods are on other nodes
+ * before it has a pod. They stay when the daemon stops: the block is still the node's. Without the right to change them (a daemon
+ * for IPAM alone) the daemon serves, and says what is missing.
  */
-export function addBlockRoute(addon: NativeAddon, log: Log): (block: Prefix, by: Deadline) => Promise<void> {
+export function takeBlockIn(addon: NativeAddon, log: Log): (block: Prefix, by: Deadline) => Promise<void> {
   // Said once for each block: the reconciler asks for a route that is missing again and again.
   const refused = new Set<string>()
   return async (block, by) => {
     using kernel = openLinuxKernel(addon, { exchange: 'async' })
+    await forwardFor(kernel, { block, log, by })
     try {
       await kernel.apply({ do: 'add-unreachable', block }, by)
     } catch (failure) {
@@ -30,7 +33,19 @@ export function addBlockRoute(addon: NativeAddon, log: Log): (block: Prefix, by:
   }
 }
 
-/** Takes away what addBlockRoute() made, when the block is not the node's any more. */
+async function forwardFor(
+  kernel: Kernel,
+  { block, log, by }: { readonly block: Prefix; readonly log: Log; readonly by: Deadline },
+): Promise<void> {
+  try {
+    await forwardPackets(kernel, { families: [block.address.family], log: line => log.info(line), by })
+  } catch (failure) {
+    if (!isErrno(failure, 'EPERM', 'EACCES', 'EROFS')) throw failure
+    log.warn('the node may not forward packets to its pods', { block: formatPrefix(block), error: failure })
+  }
+}
+
+/** Takes away the route that takeBlockIn() made, when the block is not the node's any more. */
 export function deleteBlockRoute(addon: NativeAddon, log: Log): (block: Prefix, by: Deadline) => Promise<void> {
   return async (block, by) => {
     using kernel = openLinuxKernel(addon, { exchange: 'async' })

@@ -4,7 +4,7 @@ import { DEFAULT_SOCKET_PATH } from '../lib/cni/tulle-configuration.ts'
 import { observeHostRanges } from '../lib/kernel/host-ranges.ts'
 import { loadAddon } from '../native/addon.ts'
 import packageJson from '../package.json' with { type: 'json' }
-import { addBlockRoute, deleteBlockRoute } from './block-route.ts'
+import { takeBlockIn, deleteBlockRoute } from './block-route.ts'
 import { parseCommandLine, USAGE } from './command-line.ts'
 import { parseConfig } from './config.ts'
 import { start } from './daemon.ts'
@@ -64,7 +64,7 @@ async function serve(
       nowUnixMs: Date.now,
       uptimeMs: clockSinceBoot(),
       boot: readBootFacts(),
-      onBlockTaken: addBlockRoute(addon, log),
+      onBlockTaken: takeBlockIn(addon, log),
       readMarks: readLeaseMarks(addon),
       readBlockMarks: readBlockMarks(addon),
       onBlockReturned: deleteBlockRoute(addon, log),

@@ -206,6 +206,25 @@ t.test('what a killed ADD left goes when nobody works on it; a finished interfac
   await node.netns.run(['ip', 'link', 'delete', finished])
 })
 
+t.test(
+  'a node with a block forwards packets before it has a pod: services of others may be asked for there',
+  async t => {
+    const keys = ['net/ipv4/ip_forward', 'net/ipv6/conf/all/forwarding']
+    await using node = await TulleNode.start({ ipamd: FAST })
+    await node.detach(await node.attach())
+    await node.stopIpamd()
+    for (const key of keys) await node.netns.writeSysctl(key, '0')
+    await node.startIpamd()
+    const values = await Promise.all(keys.map(key => node.netns.run(['cat', `/proc/sys/${key}`])))
+    t.same(
+      values.map(value => value.trim()),
+      ['1', '1'],
+    )
+    const log = node.ipamd.log.join('\n')
+    for (const key of keys) t.match(log, `node: sysctl ${key} set to 1`)
+  },
+)
+
 t.test('routes of blocks that are flushed come back within the interval, and pods are missed (R18, R29)', async t => {
   await using node = await TulleNode.start({ ipamd: FAST })
   await using pod = await node.attach()

@@ -83,6 +83,17 @@ export interface ChosenMtu {
 export async function prepareNode(kernel: Kernel, options: PrepareOptions): Promise<void> {
   const { families, facts, log, by } = options
   if (families.includes(6)) refuseWithoutIpv6(kernel, facts)
+  await forwardPackets(kernel, { families, log, by })
+  if (await kernel.hasRuleset(NODE_RULESET, by)) return
+  await kernel.replaceRuleset(NODE_RULESET, by)
+  log('node: nftables table inet tulle written: packets with forged source addresses are dropped')
+}
+
+/**
+ * Has the node forward packets of `families`, as far as its kernel runs them: to its pods, and to those of other nodes, for whom it may
+ * have addresses of services before it has a pod itself. What is changed is logged.
+ */
+export async function forwardPackets(kernel: Kernel, { families, log, by }: ForwardOptions): Promise<void> {
   const changes = [
     ...(families.includes(4) ? enableForwarding(kernel, IPV4_FORWARDING) : []),
     ...(families.includes(6) ? await enableIpv6Forwarding(kernel, by) : []),
@@ -92,17 +103,18 @@ export async function prepareNode(kernel: Kernel, options: PrepareOptions): Prom
     await kernel.apply(change, by)
     log(`node: sysctl ${change.key} set to ${change.value}: pods need it`)
   }
-  if (await kernel.hasRuleset(NODE_RULESET, by)) return
-  await kernel.replaceRuleset(NODE_RULESET, by)
-  log('node: nftables table inet tulle written: packets with forged source addresses are dropped')
+}
+
+/** What forwardPackets has to know. */
+export interface ForwardOptions {
+  readonly families: readonly Family[]
+  readonly log: (line: string) => void
+  readonly by: Deadline
 }
 
 /** What prepareNode has to know. */
-export interface PrepareOptions {
-  readonly families: readonly Family[]
+export interface PrepareOptions extends ForwardOptions {
   readonly facts: NodeFacts
-  readonly log: (line: string) => void
-  readonly by: Deadline
 }
 
 /** What of the node is not as prepareNode left it, each as a sentence; empty when all is well. */
