@@ -2,176 +2,15 @@ import './harness/isolated.ts'
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { connect, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
-import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { callDirectly, type DirectCall } from './harness/direct-call.ts'
-import type { PluginOutcome } from './harness/invoke.ts'
-import type { JsonObject } from './harness/json.ts'
+import { callDirectly } from './harness/direct-call.ts'
 import { Netns } from './harness/namespace.ts'
-import { countFrom, seedFrom } from './harness/random.ts'
-import { newAttachment, type RuntimeAttachment } from './harness/runtime.ts'
+import { newAttachment } from './harness/runtime.ts'
 import { BIN_FOLDER, RUN_FOLDER } from './harness/tulle.ts'
 import { leavesNothing, TulleNode } from './harness/tulle-node.ts'
 
-// One engine, two hosts: what ipamd does for the launcher is what the executable does itself, to the byte (DESIGN: the parts).
-
-const RUNS = countFrom('TULLE_SERVED_RUNS', 12)
-const SEED = seedFrom('TULLE_SERVED_SEED')
-/** One address of each family: whoever asks, and whenever, gets the same. */
-const ONE_ADDRESS = {
-  prefixes: ['10.244.0.0/30', 'fd00:10:244::/126'],
-  ipamd: {
-    pools: [
-      {
-        name: 'default',
-        prefixes: ['10.244.0.0/30', 'fd00:10:244::/126'],
-        exclude: ['fd00:10:244::3/128'],
-        cooldownSeconds: 0,
-      },
-    ],
-  },
-} as const
-
-const VERSIONS = ['0.1.0', '0.2.0', '0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0', '', '2.0.0', 'one'] as const
-const VERBS = ['ADD', 'CHECK', 'DEL', 'GC', 'STATUS', 'VERSION'] as const
-
-/** One call, with whatever may be wrong with it. */
-interface Scene {
-  readonly verbs: readonly (typeof VERBS)[number][]
-  readonly configuration: JsonObject
-  readonly env: Readonly<Record<string, string | undefined>>
-  readonly keepsResult: boolean
-}
-
-const mostly = <T>(usual: T, others: fc.Arbitrary<T>): fc.Arbitrary<T> =>
-  fc.oneof({ weight: 4, arbitrary: fc.constant(usual) }, { weight: 1, arbitrary: others })
-const word = fc.constantFrom('x', '', 'a b', '../x', 'ü', '\u{1f600}', 'x'.repeat(300))
-
-const scenes: fc.Arbitrary<Scene> = fc.record({
-  verbs: fc.oneof(
-    fc.constantFrom(
-      ['ADD', 'CHECK', 'ADD', 'DEL', 'DEL', 'CHECK'],
-      ['ADD', 'GC', 'CHECK', 'STATUS', 'DEL', 'STATUS'],
-    ) as fc.Arbitrary<Scene['verbs']>,
-    fc.array(fc.constantFrom(...VERBS), { minLength: 1, maxLength: 4 }),
-  ),
-  configuration: fc.record(
-    {
-      cniVersion: mostly<unknown>('1.1.0', fc.constantFrom(...VERSIONS)),
-      name: mostly<unknown>('pods', fc.oneof(word, fc.constant(7))),
-      mtu: fc.constantFrom<unknown>(1400, 1000, 0, -1, 'big', 65536),
-      mode: mostly<unknown>('transparent', fc.constant('x')),
-      ipsToRouteViaHost: fc.constantFrom<unknown>([], ['169.254.20.10'], ['fd00::53', '10.0.0.10'], ['127.0.0.1'], 'x'),
-      dns: fc.constantFrom<unknown>({ nameservers: ['10.96.0.10'], search: ['a.b'] }, {}, null, 'x'),
-      args: fc.constantFrom<unknown>({ cni: { labels: [] } }, { cni: { ips: ['10.244.0.2'] } }, null),
-      ipam: mostly<unknown>(
-        { type: 'tulle-ipam' },
-        fc.constantFrom({ type: 'tulle-ipam', pool: 'none' }, { type: 'host-local' }, {}, null),
-      ),
-      'cni.dev/valid-attachments': fc.constantFrom<unknown>([], null, [{ containerID: 'x', ifname: 'eth0' }], 'x'),
-    },
-    { requiredKeys: ['cniVersion', 'name', 'ipam'] },
-  ),
-  env: fc.record(
-    {
-      CNI_ARGS: fc.constantFrom(
-        '',
-        'IgnoreUnknown=1;K8S_POD_NAME=web',
-        'a=b=c',
-        'X=1',
-        'IgnoreUnknown=1;IP=10.244.0.2',
-      ),
-      CNI_IFNAME: mostly('eth0', fc.constantFrom('net1', '', 'a/b', 'x'.repeat(16))),
-      CNI_CONTAINERID: mostly<string | undefined>(undefined, fc.constantFrom('', '-x', 'x'.repeat(200))),
-      CNI_NETNS: mostly<string | undefined>(
-        undefined,
-        fc.constantFrom('', 'relative', '/nonexistent', '/dev/null', '/proc/self/ns/net'),
-      ),
-    },
-    { requiredKeys: [] },
-  ),
-  keepsResult: fc.boolean(),
-})
-
-t.test(
-  'served and direct give the same output and the same exit code, byte by byte',
-  { timeout: 60_000 + RUNS * 20_000 },
-  async t => {
-    t.comment(`TULLE_SERVED_SEED=${SEED} TULLE_SERVED_RUNS=${RUNS}`)
-    await using node = await TulleNode.start(ONE_ADDRESS)
-    const property = fc.asyncProperty(scenes, async scene => {
-      const served = await play(node, scene, 'tulle')
-      const direct = await play(node, scene, 'tulle-node')
-      if (JSON.stringify(served) !== JSON.stringify(direct))
-        throw new Error(`served ${JSON.stringify(served, null, 1)}\ndirect ${JSON.stringify(direct, null, 1)}`)
-    })
-    await leavesNothing(t, node, async () => {
-      await fc.assert(property, { numRuns: RUNS, seed: SEED, endOnFailure: true })
-    })
-  },
-)
-
-/** Plays a scene on a new namespace, and takes down what it leaves. */
-async function play(node: TulleNode, scene: Scene, executable: string): Promise<readonly object[]> {
-  await using pod = await Netns.create('pod')
-  // The same names for both: they are in the result.
-  const attachment = { ...newAttachment(pod), containerId: 'c1' }
-  const outcomes: object[] = []
-  let prevResult: JsonObject | undefined
-  for (const verb of scene.verbs) {
-    const outcome = await call(verb, attachment, { scene, prevResult, executable })
-    if (verb === 'ADD' && outcome.exitCode === 0 && scene.keepsResult) prevResult = outcome.json
-    outcomes.push({ verb, exitCode: outcome.exitCode, stdout: outcome.stdout.replaceAll(pod.path, '/run/netns/pod') })
-  }
-  // Under the name of the scene's network, and whatever was wrong with the rest.
-  const { name, cniVersion } = scene.configuration
-  const ifName = scene.env['CNI_IFNAME'] ?? 'eth0'
-  for (const containerId of ['c1', scene.env['CNI_CONTAINERID'] ?? 'c1'])
-    await callDirectly('DEL', { ...attachment, containerId, ifName }, { configuration: { name, cniVersion } })
-  if (node.ipamd.pid === 0) throw new Error('ipamd is gone')
-  return outcomes
-}
-
-interface Part {
-  readonly scene: Scene
-  readonly prevResult: JsonObject | undefined
-  readonly executable: string
-}
-
-function call(
-  verb: string,
-  attachment: RuntimeAttachment,
-  { scene, prevResult, executable }: Part,
-): Promise<PluginOutcome> {
-  const given: DirectCall = {
-    executable: join(BIN_FOLDER, executable),
-    configuration: { ...scene.configuration, ...(prevResult && { prevResult }) },
-    env: Object.fromEntries(Object.entries(scene.env).filter(([, value]) => value !== undefined)),
-  }
-  return callDirectly(verb, attachment, given)
-}
-
-t.test('input that is no JSON, no text, or too long gets the same answer both ways', async t => {
-  await using _node = await TulleNode.start()
-  const attachment = { containerId: 'c1', netnsPath: '/run/netns/none', ifName: 'eth0' }
-  for (const stdin of [
-    '',
-    '{',
-    '[]',
-    '{"cniVersion":1}',
-    'x'.repeat(1024 * 1024 + 1),
-    `{"name":"${'x'.repeat(1024 * 1024 - 12)}"}`,
-  ]) {
-    for (const verb of ['ADD', 'VERSION']) {
-      const [served, direct] = await Promise.all(
-        ['tulle', 'tulle-node'].map(name =>
-          callDirectly(verb, attachment, { stdin, executable: join(BIN_FOLDER, name) }),
-        ),
-      )
-      t.same([served?.exitCode, served?.stdout], [direct?.exitCode, direct?.stdout], `${verb} ${stdin.slice(0, 20)}`)
-    }
-  }
-})
+// Calls of the launcher that ipamd does, and what becomes of those that it does not. That both ways give the same answer is shown by
+// served-same.netns.ts.
 
 t.test('ipamd does the calls of the launcher: it counts them, and the executable is not started', async t => {
   await using node = await TulleNode.start()
@@ -197,6 +36,14 @@ t.test('without ipamd the executable does the call, and ipamd counts that when i
       'it says so',
     )
     t.same(await fallbacksOf(node), await fallbacksOf(node), 'each is counted once')
+    const metrics = await node.ipamd.text('/metrics')
+    t.match(metrics, /^tulle_direct_fallbacks_total\{command="DEL",reason="unreachable"\} 1$/m, 'a counter has it')
+    const status = await node.netns.run([join(BIN_FOLDER, 'tullectl'), 'status'])
+    t.match(
+      status,
+      /done without ipamd since it started.*\n {2}DEL: 1, the last before [^ ]+Z \(unreachable\)\n/,
+      'tullectl',
+    )
   })
   t.same(await readdir(join(RUN_FOLDER, 'spool')), [])
 })
@@ -238,6 +85,9 @@ async function declines(t: Test, node: TulleNode, reason: string): Promise<void>
     { verb: 'CHECK', reason, calls: 1 },
     { verb: 'DEL', reason, calls: 1 },
   ])
+  t.match((await node.ipamd.get('/v1/served'))['declined'], [{ name: reason, times: 3 }])
+  const status = await node.netns.run([join(BIN_FOLDER, 'tullectl'), 'status'])
+  t.match(status, new RegExp(`left to the plugin since it started:\\n {2}${reason}: 3 times, the last at [^ ]+Z\\n`))
 }
 
 async function fallbacksOf(node: TulleNode): Promise<unknown> {
