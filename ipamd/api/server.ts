@@ -49,6 +49,8 @@ export function createApi(subjects: Subjects, { peers, log, idleTimeoutMs = IDLE
   server.timeout = idleTimeoutMs
   // Each answer closes its connection: what a caller sends behind its first request must not be carried out unanswered.
   server.maxRequestsPerSocket = 1
+  // A client may close its half of the connection behind its request: Node would take that for the end of it, and not answer.
+  Object.assign(server, { httpAllowHalfOpen: true })
   // Node would answer 417 with no document, to anybody.
   server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
     received.set(request.socket, request)
