@@ -160,6 +160,21 @@ t.test(
   },
 )
 
+t.test('add() tries again when whoever had its port is gone by the time that it looks', async t => {
+  const node = new FakeNode()
+  await add(node, 'one', ports(tcp(8080)))
+  node.removePod('/run/netns/one')
+  let looks = 0
+  node.fault = step => {
+    // The first look is for what this attachment has itself; the second follows the refusal.
+    if (step === 'observeElements' && ++looks === 2) for (const held of node.host.sets.values()) held.clear()
+    return undefined
+  }
+  t.equal((await add(node, 'two', ports(tcp(8080)))).exitCode, 0)
+  t.equal(elements(node).filter(text => text.startsWith('hostports-4')).length, 1)
+  t.ok(looks >= 2)
+})
+
 t.test('add() says of a mapping that cannot be used that it leads nowhere', async t => {
   const node = new FakeNode()
   node.ipam.families = [6]

@@ -95,11 +95,13 @@ async function applyExposed(kernel: Kernel, plan: Plan, { exposure, edges, by }:
   } catch (failure) {
     if (!isTaken(failure)) throw failure
     const rivals = await rivalsOf(kernel, exposure, by.extended(EXPLAIN_GRACE_MS))
-    if (!(await evictStale(kernel, rivals, { edges, by }))) throw rivals[0] ? taken(rivals[0], failure) : failure
+    // None any more: somebody else has removed it since, such as ipamd, which looks for what is stale.
+    const [rival] = rivals
+    if (rival !== undefined && !(await evictStale(kernel, rivals, { edges, by }))) throw taken(rival, failure)
     await applyOrUndo(kernel, plan, by)
   }
-  const [rival] = await overlapping(kernel, exposure, by)
-  if (rival !== undefined) throw taken(rival)
+  const [overlap] = await overlapping(kernel, exposure, by)
+  if (overlap !== undefined) throw taken(overlap)
 }
 
 interface Exposing extends Host {
