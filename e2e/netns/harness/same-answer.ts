@@ -112,7 +112,7 @@ async function play(node: TulleNode, scene: Scene, options: PlayOptions): Promis
 
 /**
  * All that ADD made: links, addresses, routes, neighbours, rules, shapers and files, of the node and the pod. Left out is what the
- * kernel chooses and nobody uses: addresses of ifbs, and numbers of shapers.
+ * kernel chooses and nobody uses: addresses of ifbs, numbers of shapers, and its table of local addresses, to which it adds in its own time.
  */
 async function stateOf(node: TulleNode, pod: Netns): Promise<string> {
   // ipamd tells the pools' prefixes at its next turn.
@@ -128,7 +128,7 @@ async function stateOf(node: TulleNode, pod: Netns): Promise<string> {
   return sides
     .join('\n')
     .split('\n')
-    .filter(line => !line.includes('/spool/fallback.'))
+    .filter(line => !line.includes('/spool/fallback.') && !line.includes('table local proto kernel'))
     .map(line => (line.endsWith('kind ifb up') ? line.replace(/ address \S+/, '') : line))
     .map(line => line.replace(/^(qdisc \S+) \S+:/, '$1'))
     .join('\n')
