@@ -3,9 +3,9 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { callDirectly } from './harness/direct-call.ts'
-import { everything, featureScenes, HELD_PORT, POOLS, VERSIONS } from './harness/feature-scenes.ts'
+import { everything, POOLS, VERSIONS } from './harness/feature-scenes.ts'
 import { hostileScenes } from './harness/hostile-scenes.ts'
-import { asObject, asObjects } from './harness/json.ts'
+import { asObjects } from './harness/json.ts'
 import { Netns } from './harness/namespace.ts'
 import { countFrom, seedFrom } from './harness/random.ts'
 import { newAttachment } from './harness/runtime.ts'
@@ -64,42 +64,6 @@ t.test('served and direct do everything at once alike, in each mode and version'
   // Of 140 calls of the launcher. On a busy machine one may come too late, and is done directly.
   t.ok(calls < 10, `ipamd did what the launcher asked, but for ${JSON.stringify(fallbacks)}`)
 })
-
-t.test(
-  'served and direct give the same output and the same exit code, and make the same of the node, whatever a pod asks for',
-  { timeout: 60_000 + RUNS * 30_000 },
-  async t => {
-    t.comment(`TULLE_SERVED_SEED=${SEED} TULLE_SERVED_RUNS=${RUNS}`)
-    await using node = await startWithManyPools()
-    const seen = new Map<string, number>()
-    const property = fc.asyncProperty(featureScenes, async scene => {
-      const answers = await playBothWays(node, scene, { looksAtState: true, tidyUp: () => removeBridges(node) })
-      for (const { verb, exitCode, stdout } of answers) {
-        const what = `${verb} ${exitCode === 0 ? 'ok' : String(asObject(JSON.parse(stdout), 'stdout')['code'])}`
-        seen.set(what, (seen.get(what) ?? 0) + 1)
-      }
-    })
-    await leavesNoPod(t, node, async () => {
-      await using holder = await Netns.create('pod')
-      const attachment = { ...newAttachment(holder), containerId: 'holder' }
-      const configuration = {
-        ipam: { type: 'tulle-ipam', pool: 'holder' },
-        runtimeConfig: { portMappings: [{ hostPort: HELD_PORT, containerPort: 80, protocol: 'tcp' }] },
-      }
-      t.equal((await callDirectly('ADD', attachment, { configuration })).exitCode, 0)
-      await fc.assert(property, { numRuns: RUNS, seed: SEED, endOnFailure: true })
-      t.equal((await callDirectly('DEL', attachment, { configuration })).exitCode, 0)
-    })
-    t.comment(
-      [...seen]
-        .toSorted(([one], [other]) => one.localeCompare(other))
-        .map(([what, times]) => `${times} × ${what}`)
-        .join(', '),
-    )
-    t.same((await node.ipamd.get('/v1/served'))['fallbacks'], [], 'ipamd did what the launcher asked')
-    t.comment(node.ipamd.log.filter(line => /declin/.test(line)).join(' || '))
-  },
-)
 
 const PORT = { hostPort: 8080, containerPort: 80, protocol: 'tcp' }
 
