@@ -1,7 +1,7 @@
 import { forwardPackets } from '../lib/attach/node.ts'
 import { openLinuxKernel } from '../lib/kernel/linux-kernel.ts'
 import { formatPrefix, type Prefix } from '../lib/net/prefix.ts'
-import { isErrno, type Kernel } from '../lib/plan/kernel.ts'
+import { isErrno } from '../lib/plan/kernel.ts'
 import type { Deadline } from '../lib/time/deadline.ts'
 import type { NativeAddon } from '../native/addon.ts'
 import type { Log } from '../lib/log/json-log.ts'
@@ -16,32 +16,28 @@ import type { Log } from '../lib/log/json-log.ts'
  */
 export function takeBlockIn(addon: NativeAddon, log: Log): (block: Prefix, by: Deadline) => Promise<void> {
   // Said once for each block: the reconciler asks for a route that is missing again and again.
-  const refused = new Set<string>()
+  const said = new Set<string>()
+  const warn = (what: string, block: Prefix, error: unknown): void => {
+    const text = formatPrefix(block)
+    if (said.has(`${what} ${text}`)) return
+    said.add(`${what} ${text}`)
+    log.warn(what, { block: text, error })
+  }
   return async (block, by) => {
     using kernel = openLinuxKernel(addon, { exchange: 'async' })
-    await forwardFor(kernel, { block, log, by })
+    try {
+      await forwardPackets(kernel, { families: [block.address.family], log: line => log.info(line), by })
+    } catch (failure) {
+      if (!isErrno(failure, 'EPERM', 'EACCES', 'EROFS')) throw failure
+      warn('the node may not forward packets to its pods', block, failure)
+    }
     try {
       await kernel.apply({ do: 'add-unreachable', block }, by)
     } catch (failure) {
       if (isErrno(failure, 'EEXIST')) return
       if (!isErrno(failure, 'EPERM')) throw failure
-      const text = formatPrefix(block)
-      if (refused.has(text)) return
-      refused.add(text)
-      log.warn('no route refuses packets to free addresses', { block: text, error: failure })
+      warn('no route refuses packets to free addresses', block, failure)
     }
-  }
-}
-
-async function forwardFor(
-  kernel: Kernel,
-  { block, log, by }: { readonly block: Prefix; readonly log: Log; readonly by: Deadline },
-): Promise<void> {
-  try {
-    await forwardPackets(kernel, { families: [block.address.family], log: line => log.info(line), by })
-  } catch (failure) {
-    if (!isErrno(failure, 'EPERM', 'EACCES', 'EROFS')) throw failure
-    log.warn('the node may not forward packets to its pods', { block: formatPrefix(block), error: failure })
   }
 }
 
