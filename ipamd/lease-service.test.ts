@@ -23,6 +23,8 @@ class WatchedStore implements Store {
   readonly #real = new SqliteStore(':memory:', { bootId: 'b', initStartTicks: 1, hostNetnsInode: 2 })
   commits = 0
   isBroken = false
+  /** How often it was asked to get to the disk. */
+  syncs = 0
   /** What whenDurable() waits for. */
   synced: Promise<void> = Promise.resolve()
 
@@ -37,6 +39,7 @@ class WatchedStore implements Store {
   }
 
   whenDurable(): Promise<void> {
+    this.syncs += 1
     return this.synced
   }
 
@@ -125,6 +128,15 @@ t.test('a lease is known when it is stored, and answered when it is durable (inv
   resolve()
   await Promise.all([allocating, waiting])
   t.same(answered.toSorted(), ['allocate', 'lease'])
+})
+
+t.test('the clock gets to the disk, though nobody waits for it', async t => {
+  const store = new WatchedStore()
+  const service = serviceOn(store)
+  service.storeClockStep()
+  t.same([store.commits, store.syncs], [1, 1])
+  service.storeClockStep()
+  t.same([store.commits, store.syncs], [1, 1], 'once')
 })
 
 t.test('a disk that does not keep what is stored is a refusal, and the status says so', async t => {

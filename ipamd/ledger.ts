@@ -152,7 +152,10 @@ export class Ledger {
   storeClockStep(): void {
     try {
       this.#currentState(this.#edges.nowUnixMs())
-      if (this.#unstoredStepMs !== 0 || !this.#clockIsStored) this.#commit([])
+      if (this.#unstoredStepMs === 0 && this.#clockIsStored) return
+      this.#commit([])
+      // Nobody waits for it, and the next request may be long in coming.
+      void this.#beginToSync()
     } catch (cause) {
       throw problemFor(cause)
     }
