@@ -9,7 +9,7 @@ import { runningContainers, signalContainer } from './harness/containers.ts'
 import { Daemons } from './harness/daemons.ts'
 import type { Daemon } from './harness/daemons.ts'
 import { leasesOf } from './harness/leases.ts'
-import { pingsOf, startPinging } from './harness/pings.ts'
+import { pingsOf, startPingedServers } from './harness/pings.ts'
 import { serverPod } from './harness/pods.ts'
 import { setUp } from './harness/setting.ts'
 import { API_AWAY_VARIABLE } from './harness/variables.ts'
@@ -22,9 +22,8 @@ const RECOVER_MS = 120_000
 const { kubernetes, provider, nodeNames } = await setUp()
 const [firstNode = ''] = nodeNames
 const daemons = new Daemons(provider)
-const servers = await kubernetes.runPods(nodeNames.map(nodeName => serverPod({ name: `server-${nodeName}`, nodeName })))
+const servers = await startPingedServers(kubernetes, nodeNames)
 const addresses = servers.flatMap(server => server.addresses)
-await startPinging(kubernetes, { name: 'pinging', nodeName: firstNode, addresses })
 
 for (const victim of ['ipamd', 'agent', 'kubelet', 'containerd'] as const) {
   t.test(

@@ -3,19 +3,15 @@ import t from 'tap'
 import { Daemons } from './harness/daemons.ts'
 import { underChurn } from './harness/churn.ts'
 import { tellFigure } from './harness/figures.ts'
-import { pingsOf, startPinging } from './harness/pings.ts'
-import { serverPod } from './harness/pods.ts'
+import { pingsOf, startPingedServers } from './harness/pings.ts'
 import { setUp } from './harness/setting.ts'
 
 /** What kubelet says of a pod whose network could not be made, or not be taken away. */
 const FAILURES = ['FailedCreatePodSandBox', 'FailedKillPod']
 
 const { kubernetes, provider, nodeNames } = await setUp()
-const [firstNode = ''] = nodeNames
 const daemons = new Daemons(provider)
-const servers = await kubernetes.runPods(nodeNames.map(nodeName => serverPod({ name: `server-${nodeName}`, nodeName })))
-const addresses = servers.flatMap(server => server.addresses)
-await startPinging(kubernetes, { name: 'pinging', nodeName: firstNode, addresses })
+await startPingedServers(kubernetes, nodeNames)
 
 t.test('the DaemonSet is rolled under pod churn: no sandbox fails, and no packet is lost', async t => {
   const before = await daemons.podNames()

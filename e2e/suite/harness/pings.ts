@@ -36,6 +36,18 @@ export async function startPinging(
   return ready
 }
 
+/** Starts a server on every node, and the pod `pinging` on the first, which pings them all. @returns the servers. */
+export async function startPingedServers(
+  kubernetes: Kubernetes,
+  nodeNames: readonly string[],
+): Promise<readonly ReadyPod[]> {
+  const pods = nodeNames.map(nodeName => serverPod({ name: `server-${nodeName}`, nodeName }))
+  const servers = await kubernetes.runPods(pods)
+  const addresses = servers.flatMap(server => server.addresses)
+  await startPinging(kubernetes, { name: 'pinging', nodeName: nodeNames[0] ?? '', addresses })
+  return servers
+}
+
 /**
  * What became of the packets that a pinging pod sent until now. An answer that came late counts as one.
  *
